@@ -1,0 +1,156 @@
+"""``nnUNetv2_topo_demo``: from synthetic vessels to trained, predicted and scored networks, in minutes on a CPU."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from nnunet_topo.nnunet.checks import require_writable
+from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, plan_and_preprocess, predict, train
+from nnunet_topo.nnunet.scoring import mean_table, read_labels, reader_of, score_predictions
+from nnunet_topo.report import topology_figure
+from nnunet_topo.synthetic import write_dataset
+
+TRAINERS = ("nnUNetTrainer", "nnUNetTrainerClDice")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the demo does in one dimension: sizes that two CPU cores manage in about two minutes."""
+
+    dataset: str
+    configuration: str
+    shape: tuple[int, ...]
+    patch: tuple[int, ...]
+    cases: int
+    test_cases: int
+    batch_size: int
+    iterations: int  # an epoch
+
+
+SETUPS = {
+    2: Setup("Dataset801_TopoDemo2D", "2d", (128, 128), (96, 96), 20, 8, 4, 25),
+    3: Setup("Dataset802_TopoDemo3D", "3d_fullres", (48, 48, 48), (32, 32, 32), 10, 4, 2, 25),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the demo for each dimension asked for and print the tables and where everything lies."""
+    options = _parser().parse_args(arguments)
+    output = Path(options.output).resolve()
+    if output.exists() and any(output.iterdir()):
+        sys.exit(f"The output folder {output} is not empty. Choose another with --output, or remove it first.")
+    require_writable(output)
+    start = time.perf_counter()
+    quiet = {"nnUNet_compile": "f", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "OMP_NUM_THREADS": None}
+    with nnunet_folders(output), environment(**quiet):
+        results = [run(SETUPS[dimension], output, options)
+                   for dimension in ((2, 3) if options.dimension == "both" else (int(options.dimension),))]
+    for text in results:
+        print(f"\n{text}")
+    print(f"\nDone in {time.perf_counter() - start:.0f} s. All files lie in {output}:\n"
+          "  nnUNet_raw, nnUNet_preprocessed, nnUNet_results   nnU-Net's folders, as in any project\n"
+          "  predictions/                                      label maps of the unseen cases\n"
+          "  topology_2d.png, topology_3d.png                  label, predictions and their topological errors\n"
+          "  nnunet.log                                        what nnU-Net printed")
+
+
+def run(setup: Setup, output: Path, options: argparse.Namespace) -> str:
+    """One dimension: data, planning, two trainings, predictions, scores, a picture. Returns the table in words."""
+    raw = Path(os.environ["nnUNet_raw"]) / setup.dataset
+    dimension = len(setup.shape)
+    print(f"\n{dimension}D: synthetic vessels in {raw}")
+    write_dataset(raw, cases=setup.cases, test_cases=setup.test_cases, shape=setup.shape, seed=options.seed)
+    print(f"{dimension}D: nnU-Net plans and preprocesses them (a small network)")
+    with _nnunet_prints_to(output / "nnunet.log"):
+        plans = plan_and_preprocess(setup.dataset, {setup.configuration: setup.patch}, batch_size=setup.batch_size)
+
+    rows, folders = {}, {}
+    for trainer in TRAINERS:
+        model = _train(setup, trainer, plans, output, options)
+        folders[trainer] = output / "predictions" / setup.dataset / trainer
+        with _nnunet_prints_to(output / "nnunet.log"):
+            predict(model, raw / "imagesTs", folders[trainer], device=options.device)
+        rows[trainer] = score_predictions(raw / "labelsTs", folders[trainer], model)
+
+    picture = output / f"topology_{dimension}d.png"
+    _picture(rows, raw, folders, model, picture)
+    return (f"{dimension}D, {setup.test_cases} unseen cases after {options.epochs} short epochs "
+            f"(means; Betti errors count what is broken, merged or leaking):\n\n{mean_table(rows)}\nPicture: {picture}")
+
+
+def _train(setup: Setup, trainer: str, plans: str, output: Path, options: argparse.Namespace) -> Path:
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(options.seed)
+    with (
+        tqdm(total=options.epochs, desc=f"{len(setup.shape)}D: {trainer}", unit="epoch") as bar,
+        _nnunet_prints_to(output / "nnunet.log"),
+        environment(nnUNet_n_proc_DA="0"),  # one process, so that the seed decides everything
+    ):
+        return train(setup.dataset, setup.configuration, trainer, plans, device=options.device, epochs=options.epochs,
+                     iterations=setup.iterations, validation_iterations=4, on_epoch=lambda done, _: bar.update())
+
+
+def _picture(rows: dict, raw: Path, folders: dict[str, Path], model: Path, path: Path) -> None:
+    """The case on which the two networks differ most in topology."""
+    def broken(trainer: str, index: int) -> int:
+        return sum(value for name, value in rows[trainer][index].items() if name.endswith("_error"))
+
+    index = max(range(len(rows[TRAINERS[0]])), key=lambda i: broken(TRAINERS[0], i) - broken(TRAINERS[1], i))
+    case = rows[TRAINERS[0]][index]["case"]
+    reader = reader_of(model)
+    label_file = next((raw / "labelsTs").glob(f"{case}.*"))
+    image = reader.read_images([str(next((raw / "imagesTs").glob(f"{case}_0000.*")))])[0][0]
+    topology_figure(
+        image[0] if image.shape[0] == 1 else image,
+        read_labels(label_file, reader) == 1,
+        {trainer: read_labels(folder / label_file.name, reader) == 1 for trainer, folder in folders.items()},
+        path,
+    )
+
+
+@contextmanager
+def _nnunet_prints_to(log: Path) -> Iterator[None]:
+    """nnU-Net prints a lot; the progress bars stay on the screen, its lines go to a file."""
+    with log.open("a") as file, redirect_stdout(file):
+        yield
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_topo_demo",
+        description="Makes synthetic vessels, lets nnU-Net plan and preprocess them, trains nnUNetTrainer and "
+        "nnUNetTrainerClDice briefly, predicts unseen cases, scores Dice and Betti-number errors and draws a picture. "
+        "About five minutes on two CPU cores.",
+    )
+    parser.add_argument("--output", default="nnunet_topo_demo",
+                        help="[OPTIONAL] new or empty folder for everything. Default: ./nnunet_topo_demo")
+    parser.add_argument("--epochs", type=_positive, default=10,
+                        help="[OPTIONAL] short epochs of 25 iterations. Default: 10")
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu",
+                        help="[OPTIONAL] Default: cpu")
+    parser.add_argument("--dimension", choices=("2", "3", "both"), default="both",
+                        help="[OPTIONAL] Default: both")
+    parser.add_argument("--seed", type=int, default=0, help="[OPTIONAL] for data, initialisation and sampling. Default: 0")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of epochs")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""The check that every metric of two masks makes first."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def check_masks(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> None:
+    """Raise ValueError unless both are boolean numpy arrays of the same shape."""
+    for name, mask in (("prediction", prediction), ("reference", reference)):
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+            given = f"{type(mask).__name__} {getattr(mask, 'dtype', '')}".strip()
+            raise ValueError(
+                f"The {name} must be a boolean numpy array, not {given}; "
+                "turn labels into a mask first, for instance by labels == 1."
+            )
+    if prediction.shape != reference.shape:
+        raise ValueError(
+            f"Prediction and reference must have the same shape, but the prediction has {prediction.shape} "
+            f"and the reference {reference.shape}; bring both onto the same grid first."
+        )

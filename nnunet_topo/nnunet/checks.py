@@ -1,0 +1,46 @@
+"""What must hold before a training starts; each check raises one sentence with the mend."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+
+def require_path(variable: str) -> None:
+    """An nnU-Net path variable is set."""
+    if not os.environ.get(variable):
+        raise RuntimeError(f"{variable} is not set, so nnU-Net does not know where to read or write. Set it, e.g. "
+                           f"export {variable}=/path/to/{variable}, and run nnUNetv2_topo_doctor to check the rest.")
+
+
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """The folder exists or can be made, and a file can be written into it."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"nnunet_topo")
+            file.flush()
+    except OSError as error:
+        raise RuntimeError(f"The folder {os.fspath(folder)} cannot be written to ({error.strerror}), so this training "
+                           "could keep nothing. Make room or give write permission, or let nnUNet_results point to "
+                           "another folder.") from error
+
+
+def require_room(folder: str | os.PathLike[str], bytes_needed: int) -> None:
+    """The disk that holds the folder has room."""
+    free = shutil.disk_usage(folder).free
+    if free < bytes_needed:
+        raise RuntimeError(f"The disk of {os.fspath(folder)} has {free / 1e6:.0f} MB free, but the checkpoints of this "
+                           f"network need about {bytes_needed / 1e6:.0f} MB. Make room, or let nnUNet_results point to "
+                           "another disk.")
+
+
+def require_stages(stages: int, trainer: str) -> None:
+    """Enough stages for nnU-Net's deep-supervision weights, which are 0/0 for two stages."""
+    if stages < 3:
+        raise RuntimeError(f"{trainer}: this configuration's network has {stages} stages. nnU-Net gives the coarsest "
+                           "deep-supervision output the weight 0, so with fewer than 3 stages all weights are not a "
+                           "number and nothing is learnt. Plan a network of at least 3 stages (a larger patch), or "
+                           "switch deep supervision off (a trainer with enable_deep_supervision = False, e.g. combined "
+                           "with nnUNetTrainerNoDeepSupervision).")

@@ -1,0 +1,147 @@
+"""nnU-Net's own loss plus topology terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from nnunet_topo.nnunet.terms import Term
+
+
+class CompoundLoss(nn.Module):
+    """``base(output, target) + sum over terms of weight(epoch) * term``.
+
+    ``base`` is the loss that nnU-Net built, untouched: its deep supervision, batch Dice, ignore label and DDP handling
+    stay as they are. This module does for all terms what each would have to do: logits to foreground probabilities in
+    float32, the target to one channel per class or region, the ignore label to a mask of valid voxels, the choice of
+    deep-supervision outputs, and a record of the parts.
+
+    Args:
+        base: nnU-Net's loss, called as ``base(output, target)``.
+        terms: what to add; the modules are built here.
+        level_weights: nnU-Net's weights of the deep-supervision outputs, finest first; ``[1]`` without it.
+        has_regions: sigmoid channels, one per region, instead of softmax with a background channel.
+        ignore_label: value of the ignore label in the target (with regions: the last target channel), or None.
+    """
+
+    def __init__(
+        self,
+        base: nn.Module,
+        terms: Mapping[str, Term],
+        *,
+        level_weights: Sequence[float],
+        has_regions: bool,
+        ignore_label: int | None,
+    ) -> None:
+        super().__init__()
+        self.base: nn.Module = base
+        self.schedule = dict(terms)
+        self.terms = nn.ModuleDict({name: term.build() for name, term in terms.items()})
+        self.level_weights = {name: _weights_of_levels(name, term.levels, level_weights)
+                              for name, term in terms.items()}
+        self.has_regions = has_regions
+        self.ignore_label = ignore_label
+        self.epoch = 0
+        self._sums: dict[str, Tensor] = {}
+        self._calls = 0
+
+    def forward(self, output: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor]) -> Tensor:
+        """Total loss, a scalar.
+
+        Args:
+            output: logits (B, channels, *S), or a list of them, finest first, under deep supervision.
+            target: nnU-Net's target of the same form.
+        """
+        outputs, targets = _as_list(output), _as_list(target)
+        if outputs[0].device.type == "cpu":  # free on the CPU; elsewhere it would wait for the device
+            _require_finite(outputs[0])
+        total = self.base(output, target)
+        self._record("base", total)
+        weights = {name: term.weight_at(self.epoch) for name, term in self.schedule.items()}
+        values: dict[str, Tensor] = {}
+        for level, (logits, labels) in enumerate(zip(outputs, targets, strict=True)):
+            here = {name: self.level_weights[name][level] for name, weight in weights.items()
+                    if weight > 0 and level < len(self.level_weights[name]) and self.level_weights[name][level] > 0}
+            if not here:
+                continue
+            with _without_autocast(logits.device):
+                probabilities = self._foreground(logits)
+                channels, valid = self._channels(labels, probabilities.shape[1])
+                for name, level_weight in here.items():
+                    value = level_weight * self.terms[name](probabilities, channels, valid)
+                    values[name] = values[name] + value if name in values else value
+        for name, value in values.items():
+            self._record(name, value)
+            total = total + weights[name] * value
+        self._calls += 1
+        return total
+
+    def take_means(self) -> dict[str, float]:
+        """Mean of every part (without its weight) since the last call; NaN for a part that did not count."""
+        calls = self._calls
+        means = {name: float(self._sums[name]) / calls if calls and name in self._sums else float("nan")
+                 for name in self.part_names}
+        self._sums, self._calls = {}, 0
+        return means
+
+    @property
+    def part_names(self) -> list[str]:
+        return ["base", *self.terms]
+
+    def notices(self) -> list[str]:
+        """Sentences that the terms have for the user since the last call."""
+        return [f"{name}: {sentence}" for name, term in self.terms.items()
+                for sentence in getattr(term, "notices", list)()]
+
+    def extra_repr(self) -> str:
+        return f"weights={ {name: term.weight for name, term in self.schedule.items()} }"
+
+    def _foreground(self, logits: Tensor) -> Tensor:
+        logits = logits.float()
+        return torch.sigmoid(logits) if self.has_regions else torch.softmax(logits, 1)[:, 1:]
+
+    def _channels(self, target: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
+        """One bool channel per class or region, and where the target is not the ignore label."""
+        if self.has_regions:
+            regions = target.bool()
+            if self.ignore_label is None:
+                return regions, None
+            return regions[:, :-1], ~regions[:, -1:]
+        classes = torch.arange(1, channels + 1, device=target.device).view(1, -1, *[1] * (target.ndim - 2))
+        valid = None if self.ignore_label is None else target != self.ignore_label
+        return target == classes, valid
+
+    def _record(self, name: str, value: Tensor) -> None:
+        value = value.detach().float()
+        self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+
+def _weights_of_levels(name: str, levels: int, level_weights: Sequence[float]) -> list[float]:
+    usable = sum(weight > 1e-5 for weight in level_weights)  # nnU-Net gives the coarsest output 0, under DDP 1e-6
+    if levels > usable:
+        raise ValueError(f"Term {name!r} asks for {levels} deep-supervision outputs ('levels'), but this network and "
+                         f"trainer evaluate {usable}. Set 'levels' to at most {usable} in the plans' 'nnunet_topo' "
+                         "entry or on the trainer.")
+    chosen = [float(weight) for weight in level_weights[:levels]]
+    return [weight / sum(chosen) for weight in chosen]
+
+
+def _as_list(value: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    return [value] if isinstance(value, Tensor) else list(value)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    # nnU-Net uses autocast on CUDA alone, and MPS complains about autocast even when it is asked to switch it off
+    return torch.autocast(device.type, enabled=False) if device.type in ("cuda", "cpu") else nullcontext()
+
+
+def _require_finite(logits: Tensor) -> None:
+    if not torch.isfinite(logits).all():
+        raise FloatingPointError(
+            "The network's output contains values that are not finite (NaN or infinity), so the loss has no meaning. "
+            "Look for NaN in the preprocessed images, lower the learning rate ('initial_lr'), or continue from the "
+            "last good checkpoint with --c."
+        )

@@ -1,0 +1,104 @@
+"""Settings that the training labels decide: read from the preprocessed data set, once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch.distributed
+from nnunetv2.configuration import default_num_processes
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+from nnunet_topo.fingerprint import LabelFingerprint, measure_labels
+from nnunet_topo.fingerprint.labels import Case, Measure
+from nnunet_topo.nnunet.terms import Term
+
+if TYPE_CHECKING:
+    from nnunet_topo.nnunet.trainer import TopologyTrainer
+
+
+def settings_from_labels(trainer: TopologyTrainer, terms: dict[str, Term]) -> dict[str, Term]:
+    """Fill the options that are None and that a loss wants from the labels (its ``from_labels``).
+
+    Also checks that no training label map holds a value that dataset.json does not name.
+    """
+    measures: dict[str, Measure] = {_name(function): function for term in terms.values()
+                                    for function in getattr(term.loss, "from_labels", {}).values()}
+    fingerprint = _on_first_rank(trainer, measures)
+    _refuse_foreign_labels(trainer, fingerprint)
+    return {name: _filled(trainer, name, term, fingerprint) for name, term in terms.items()}
+
+
+def _filled(trainer: TopologyTrainer, name: str, term: Term, fingerprint: LabelFingerprint) -> Term:
+    options: dict[str, Any] = dict(term.options)
+    for option, function in getattr(term.loss, "from_labels", {}).items():
+        if term.settings()[option] is not None:
+            continue
+        value, case, region = fingerprint.largest(_name(function))
+        low, high = term.loss.bounds_from_labels[option]  # type: ignore[attr-defined]
+        options[option] = min(max(value, low), high)
+        trainer.print_to_log_file(f"{name}.{option} = {options[option]}, from the training labels: the largest need is "
+                                  f"{value} (label {region} of {case}), bounded to {low}..{high}.")
+        if value > high:
+            trainer.print_to_log_file(
+                f"NOTE: {name}.{option}: label {region} of {case} needs {value}, more than the bound of {high}; its "
+                f"thick parts are not scored by this term. Set it in the plans, "
+                f'"nnunet_topo": {{"{name}": {{"{option}": {value}}}}}, if they matter; the cost grows with it.')
+    return replace(term, options=options)
+
+
+def _on_first_rank(trainer: TopologyTrainer, measures: dict[str, Measure]) -> LabelFingerprint:
+    if not trainer.is_ddp:
+        return _fingerprint(trainer, measures)
+    result: list[Any] = [_fingerprint(trainer, measures) if trainer.local_rank == 0 else None]
+    torch.distributed.broadcast_object_list(result, src=0)
+    return result[0]
+
+
+def _fingerprint(trainer: TopologyTrainer, measures: dict[str, Measure]) -> LabelFingerprint:
+    folder = Path(trainer.preprocessed_dataset_folder)
+    if not folder.is_dir():
+        raise RuntimeError(f"The preprocessed data {folder} do not exist. Run nnUNetv2_plan_and_preprocess for this "
+                           f"dataset and configuration {trainer.configuration_name!r} first.")
+    dataset = infer_dataset_class(str(folder))(str(folder))
+    manager = trainer.label_manager
+
+    def read(case: str) -> np.ndarray:
+        return np.asarray(dataset.load_case(case)[1][:])[0]
+
+    # beside nnU-Net's files: a further file type inside the configuration's folder would confuse its dataset class
+    cache = folder.parent / f"nnunet_topo_labels__{folder.name}__{len(trainer.configuration_manager.patch_size)}d.json"
+    return measure_labels(
+        [Case(case, _stamp(folder, case), lambda case=case: read(case)) for case in dataset.identifiers],  # type: ignore[misc]
+        manager.foreground_regions if manager.has_regions else manager.foreground_labels,
+        measures,
+        cache=cache,
+        per_slice=len(trainer.configuration_manager.patch_size) == 2,
+        threads=default_num_processes,
+        say=trainer.print_to_log_file,
+    )
+
+
+def _stamp(folder: Path, case: str) -> list[int]:
+    """Size and time of the files that may hold the case's label map."""
+    files = [folder / f"{case}_seg.b2nd", folder / f"{case}.npz"]
+    return [number for file in files if file.exists() for number in (file.stat().st_size, file.stat().st_mtime_ns)]
+
+
+def _refuse_foreign_labels(trainer: TopologyTrainer, fingerprint: LabelFingerprint) -> None:
+    manager = trainer.label_manager
+    ignore = [] if manager.ignore_label is None else [manager.ignore_label]
+    foreign = fingerprint.foreign_labels([-1, *manager.all_labels, *ignore])  # -1: outside of nnU-Net's nonzero mask
+    if foreign:
+        case, labels = next(iter(foreign.items()))
+        raise ValueError(
+            f"{len(foreign)} training case(s) hold labels that dataset.json does not name: {case} holds {labels}, "
+            f"dataset.json names {manager.all_labels + ignore}. Correct the label files or dataset.json, then run "
+            "nnUNetv2_plan_and_preprocess --verify_dataset_integrity again."
+        )
+
+
+def _name(function: Measure) -> str:
+    return function.__name__

@@ -1,0 +1,79 @@
+"""Dice and Betti errors of a folder of predicted label maps, read as nnU-Net reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from nnunet_topo.homology import betti_numbers
+from nnunet_topo.metrics import dice
+
+CONNECTIVITY = {2: "foreground 8, background 4", 3: "foreground 26, background 6"}
+
+
+def read_labels(file: Path, reader: Any) -> NDArray[np.integer]:
+    """A label map (*S), without the leading axis of one slice that 2D files have in nnU-Net."""
+    labels = reader.read_seg(str(file))[0][0]
+    return labels[0] if labels.shape[0] == 1 else labels
+
+
+def reader_of(model: Path) -> Any:
+    """The reader that a trained model's plans name."""
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    return PlansManager(str(model / "plans.json")).image_reader_writer_class()
+
+
+def score_predictions(
+    references: Path, predictions: Path, model: Path, *, labels: Sequence[int] = (1,)
+) -> list[dict[str, Any]]:
+    """One row for each case and label: Dice, Betti numbers of both masks, and their absolute differences.
+
+    Args:
+        references: folder of true label maps; each must have a prediction of the same name.
+        predictions: folder of predicted label maps.
+        model: the trained model's folder, whose dataset.json and plans.json say how files are read.
+        labels: label values to score.
+    """
+    ending = json.loads((model / "dataset.json").read_text())["file_ending"]
+    reader = reader_of(model)
+    files = sorted(file for file in references.iterdir() if file.name.endswith(ending))
+    missing = [file.name for file in files if not (predictions / file.name).exists()]
+    if missing:
+        raise FileNotFoundError(f"{predictions} lacks predictions of {len(missing)} case(s), e.g. {missing[0]}. "
+                                "Predict all cases of the reference folder first.")
+    rows = []
+    for file in tqdm(files, desc=f"Scoring {predictions.name}"):
+        truth, prediction = read_labels(file, reader), read_labels(predictions / file.name, reader)
+        for label in labels:
+            rows.append({"case": file.name.removesuffix(ending), "label": label}
+                        | _scores(prediction == label, truth == label))
+    return rows
+
+
+def _scores(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, Any]:
+    predicted, true = betti_numbers(prediction), betti_numbers(reference)
+    errors = [abs(p - t) for p, t in zip(predicted, true, strict=True)]
+    return {"dice": dice(prediction, reference)} \
+        | {f"b{k}": number for k, number in enumerate(predicted)} \
+        | {f"b{k}_reference": number for k, number in enumerate(true)} \
+        | {f"b{k}_error": error for k, error in enumerate(errors)}
+
+
+def mean_table(rows_of: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """A Markdown table, a row for each name: mean Dice and mean Betti errors over its cases."""
+    first = next(iter(rows_of.values()))[0]
+    dimension = sum(name.endswith("_error") for name in first)
+    columns = ["dice", *(f"b{k}_error" for k in range(dimension))]
+    lines = ["| | cases | Dice | " + " | ".join(f"Betti error {k}" for k in range(dimension)) + " |",
+             "|---" * (3 + dimension) + "|"]
+    for name, rows in rows_of.items():
+        means = [float(np.nanmean([row[column] for row in rows])) for column in columns]
+        lines.append(f"| {name} | {len(rows)} | {means[0]:.3f} | " + " | ".join(f"{m:.2f}" for m in means[1:]) + " |")
+    return "\n".join(lines) + f"\n\nBetti numbers at connectivity {CONNECTIVITY[dimension]}."

@@ -1,0 +1,193 @@
+"""What a trainer adds to nnU-Net's loss, and how a plans file changes it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+import nnunet_topo.losses
+
+PLANS_KEY = "nnunet_topo"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One topology term of a trainer: a loss, its own options, and when, where and how strongly it counts.
+
+    A trainer declares its terms as class attributes, whose names are the names of the terms in the plans file, the log
+    and the pictures::
+
+        class nnUNetTrainerClDice(TopologyTrainer):
+            cl_dice = Term(ClDiceLoss, weight=1.0)
+
+    Args:
+        loss: class of a topology term (called as ``term(probabilities, target, valid)``).
+        weight: factor of the term beside nnU-Net's own loss; 0 leaves the term out.
+        start_epoch: first epoch in which the term counts.
+        ramp_epochs: number of epochs in which the weight then rises linearly; 0 starts with the full weight.
+        levels: on how many of the finest deep-supervision outputs the term is evaluated; 1 is the full resolution only.
+            Their relative weights are nnU-Net's own, scaled to a sum of 1, so that ``weight`` keeps its meaning.
+        options: keyword arguments of the loss.
+    """
+
+    loss: type[nn.Module]
+    weight: float = 1.0
+    start_epoch: int = 0
+    ramp_epochs: int = 0
+    levels: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def weight_at(self, epoch: int) -> float:
+        """The term's weight in an epoch (counted from 0)."""
+        if epoch < self.start_epoch:
+            return 0.0
+        if self.ramp_epochs == 0:
+            return self.weight
+        return self.weight * min(1.0, (epoch - self.start_epoch + 1) / (self.ramp_epochs + 1))
+
+    def settings(self) -> dict[str, Any]:
+        """All settings by name, the loss's own with their defaults."""
+        return {name: getattr(self, name) for name in SCHEDULE} | _option_defaults(self.loss) | dict(self.options)
+
+    def build(self) -> nn.Module:
+        return self.loss(**self.options)
+
+
+SCHEDULE: dict[str, Any] = {"weight": float, "start_epoch": int, "ramp_epochs": int, "levels": int}
+_AT_LEAST = {"weight": 0, "start_epoch": 0, "ramp_epochs": 0, "levels": 1}
+
+
+def declared_terms(trainer_class: type) -> dict[str, Term]:
+    """The terms that a trainer class and its parents declare, parents first; ``cl_dice = None`` takes one out again."""
+    terms: dict[str, Term] = {}
+    for cls in reversed(trainer_class.__mro__):
+        for name, value in vars(cls).items():
+            if isinstance(value, Term):
+                terms[name] = value
+            elif name in terms:
+                del terms[name]
+    return terms
+
+
+def resolve_terms(declared: Mapping[str, Term], plans: Mapping[str, Any], configuration: str) -> dict[str, Term]:
+    """Apply the plans file's ``"nnunet_topo"`` entries to the declared terms.
+
+    The entry may stand at the top of the plans and inside a configuration; the configuration's values win. It maps a
+    term's name to settings, e.g. ``"nnunet_topo": {"cl_dice": {"weight": 0.5, "iterations": 12}}``. Terms that the
+    package knows but the trainer does not use are passed over, so that one plans file serves several trainers.
+
+    Raises:
+        ValueError: unknown term or setting, or a value out of range.
+        TypeError: a value of the wrong type.
+    """
+    terms = dict(declared)
+    known = set(declared) | _names_of_losses()
+    for place, entry in _plans_entries(plans, configuration):
+        _require_mapping(place, entry, "terms")
+        for name, settings in entry.items():
+            if name not in known:
+                raise ValueError(f"{place}: unknown term {name!r}. Known terms are {_listing(known)}.")
+            _require_mapping(f"{place}[{name!r}]", settings, "settings")
+            if name in terms:
+                terms[name] = _updated(terms[name], settings, f"{place}[{name!r}]")
+    for name, term in terms.items():
+        _check(term, term.settings(), f"term {name!r}")
+    return terms
+
+
+def _plans_entries(plans: Mapping[str, Any], configuration: str) -> list[tuple[str, Any]]:
+    """The entries that apply, weakest first: top level, then inherited configurations, then the configuration."""
+    chain: list[tuple[str, Any]] = []
+    name: str | None = configuration
+    configurations = plans.get("configurations", {})
+    while name is not None:
+        settings = configurations.get(name, {})
+        if PLANS_KEY in settings:
+            chain.append((f"plans, configuration {name!r}, entry {PLANS_KEY!r}", settings[PLANS_KEY]))
+        name = settings.get("inherits_from")
+    if PLANS_KEY in plans:
+        chain.append((f"plans, entry {PLANS_KEY!r}", plans[PLANS_KEY]))
+    return chain[::-1]
+
+
+def _updated(term: Term, settings: Mapping[str, Any], place: str) -> Term:
+    _check(term, settings, place)
+    schedule = {name: value for name, value in settings.items() if name in SCHEDULE}
+    options = {name: value for name, value in settings.items() if name not in SCHEDULE}
+    return replace(term, **schedule, options={**term.options, **options})
+
+
+def _check(term: Term, settings: Mapping[str, Any], place: str) -> None:
+    hints = SCHEDULE | _option_hints(term.loss)
+    for name, value in settings.items():
+        if name not in hints:
+            raise ValueError(f"{place}: unknown setting {name!r}. {term.loss.__name__} knows {_listing(hints)}.")
+        if not _fits(value, hints[name]):
+            raise TypeError(f"{place}: {name!r} must be {_words(hints[name])}, got {value!r} of type "
+                            f"{type(value).__name__}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{place}: {name!r} must be a finite number, got {value!r}.")
+        if name in _AT_LEAST and value < _AT_LEAST[name]:
+            raise ValueError(f"{place}: {name!r} must be at least {_AT_LEAST[name]}, got {value!r}.")
+
+
+def _option_defaults(loss: type[nn.Module]) -> dict[str, Any]:
+    parameters = inspect.signature(loss).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _option_hints(loss: type[nn.Module]) -> dict[str, Any]:
+    hints = typing.get_type_hints(loss.__init__)
+    return {name: hints.get(name, Any) for name in _option_defaults(loss)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from JSON fits a type hint; a bool is no number, an int is a float."""
+    if hint is Any:
+        return True
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, choice) for choice in typing.get_args(hint))
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if origin is not None:
+        return isinstance(value, (list, tuple)) if origin in (tuple, list) else isinstance(value, origin)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _words(hint: Any) -> str:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_words(choice) for choice in typing.get_args(hint))
+    if origin is typing.Literal:
+        return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
+    names = {float: "a number", int: "an integer", bool: "true or false", str: "a text", type(None): "null"}
+    return names.get(hint, str(hint))
+
+
+def _names_of_losses() -> set[str]:
+    """``ClDiceLoss`` -> ``cl_dice``, for every loss of the package."""
+    names = [name.removesuffix("Loss") for name in nnunet_topo.losses.__all__ if name.endswith("Loss")]
+    return {re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower() for name in names}
+
+
+def _require_mapping(place: str, entry: Any, what: str) -> None:
+    if not isinstance(entry, Mapping):
+        raise TypeError(f"{place} must map names of {what} to their values, as in "
+                        f'{{"cl_dice": {{"weight": 0.5}}}}, got {entry!r}.')
+
+
+def _listing(names: typing.Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names))

@@ -1,0 +1,65 @@
+"""Packaging; what every tool needs to know stands in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+HERE = Path(__file__).parent
+
+# The one line of nnunet_topo.pth, run at every start of the interpreter: it lets nnU-Net find our trainers. It never
+# fails, and it forgets the package again, so that a checkout in the working folder still comes before an installed one.
+AT_START = """
+before = "nnunet_topo" in sys.modules
+try:
+    import nnunet_topo._discovery
+    nnunet_topo._discovery.append_trainers_folder()
+except Exception:
+    pass
+if not before:
+    sys.modules.pop("nnunet_topo._discovery", None)
+    sys.modules.pop("nnunet_topo", None)
+"""
+
+
+class BuildPy(build_py):
+    """Writes nnunet_topo.pth beside the package, into the wheel of an editable installation too."""
+
+    def run(self):
+        super().run()
+        folder = self.get_finalized_command("install").install_lib if self.editable_mode else self.build_lib
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, "nnunet_topo.pth").write_text(f"import sys; exec({AT_START!r})\n", encoding="utf-8")
+
+
+if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer is the root of a checkout
+    packages = find_packages(include=["nnunet_topo", "nnunet_topo.*"])
+    setup(
+        name="nnunet_topo",
+        version=re.search(r'__version__ = "(.+)"', (HERE / "nnunet_topo" / "__init__.py").read_text())[1],
+        description="Topology losses as nnU-Net trainers, with skeletons, homology, metrics and registration",
+        long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+        long_description_content_type="text/markdown",
+        author="nnunet_topo developers",
+        license_expression="Apache-2.0",
+        license_files=["LICENSE"],
+        python_requires=">=3.10",
+        packages=[*packages, "nnunet_topo.trainers"],
+        package_dir={"nnunet_topo": "nnunet_topo", "nnunet_topo.trainers": "trainers"},
+        install_requires=[
+            *["nnunetv2>=2.8,<3", "torch", "SimpleITK", "batchgenerators", "dynamic-network-architectures"],
+            *["gudhi", "numba", "numpy", "scipy", "connected-components-3d", "matplotlib", "tqdm"],
+        ],
+        extras_require={
+            "test": ["pytest", "hypothesis", "ruff", "mypy", "pip>=22.3", "setuptools>=77"],
+            "study": ["submitit", "PyYAML"],
+        },
+        entry_points={
+            "console_scripts": [
+                f"nnUNetv2_topo_{command} = nnunet_topo.commands.{command}:main"
+                for command in ("demo", "doctor", "trainers")
+            ]
+        },
+        cmdclass={"build_py": BuildPy},
+    )

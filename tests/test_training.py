@@ -1,0 +1,229 @@
+"""nnU-Net's real trainer, from preprocessed data to a prediction, in every kind of label and both dimensions."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+from training import NUMBERS, prepare
+
+from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, predict, train, write_small_plans
+
+PLANS = "nnUNetTopoSmallPlans"
+TRAINERS = str(Path(__file__).resolve().parents[1] / "trainers")
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """Name of the preprocessed data set of each kind, made on first use."""
+    with (
+        nnunet_folders(tmp_path_factory.mktemp("nnunet")),
+        environment(nnUNet_extTrainer=TRAINERS, nnUNet_n_proc_DA="1"),
+    ):
+        planned: dict[str, Path] = {}
+        names: dict[str, str] = {}
+
+        def get(kind: str) -> str:
+            if kind not in names:
+                with environment(nnUNet_n_proc_DA="1"):  # nnU-Net's planning does not run with 0
+                    names[kind] = prepare(kind, planned)
+            return names[kind]
+
+        os.environ["nnUNet_n_proc_DA"] = "0"
+        yield get
+
+
+def short(dataset: str, configuration: str, trainer: str = "nnUNetTrainerClDice", plans: str = PLANS, **arguments):
+    arguments = {"epochs": 1, "iterations": 2, "validation_iterations": 1} | arguments
+    return train(dataset, configuration, trainer, plans, **arguments)
+
+
+def checkpoint_of(model: Path, name: str = "checkpoint_final.pth") -> dict:
+    return torch.load(model / "fold_0" / name, weights_only=False)
+
+
+def log_of(model: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted((model / "fold_0").glob("training_log_*.txt")))
+
+
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+@pytest.mark.parametrize("kind", ["classes", "regions", "ignore", "regions_ignore"])
+def test_trains_and_predicts(datasets, kind, configuration, tmp_path):
+    model = short(datasets(kind), configuration)
+    parts = checkpoint_of(model)["logging"]
+    assert 0 < parts["topology/train/cl_dice"][0] <= 1
+    assert parts["train_losses"][0] == pytest.approx(
+        parts["topology/train/base"][0] + parts["topology/train/cl_dice"][0], abs=1e-4)
+    assert (model / "fold_0" / "progress_topology.png").stat().st_size > 1000
+    assert (model / "fold_0" / "progress.png").exists()
+
+    images = Path(os.environ["nnUNet_raw"]) / NUMBERS[kind] / "imagesTs"
+    predict(model, images, tmp_path, mirroring=False)
+    prediction = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "tiny_6.nii.gz")))
+    assert prediction.shape == (20, 40, 40)
+    assert set(np.unique(prediction)) <= {0, 1, 2}
+
+
+def test_takes_the_iterations_from_the_training_labels_and_records_them(datasets):
+    model = short(datasets("classes"), "3d_fullres")
+    settings = checkpoint_of(model)["init_args"]["nnunet_topo"]["cl_dice"]
+    # the bar is 5 x 5 voxels thick and 16 of 20 slices long: D = 3 in its middle, 2 iterations; the least bound is 3
+    assert settings["iterations"] == 3
+    assert "cl_dice.iterations = 3, from the training labels: the largest need is 2" in log_of(model)
+    folder = Path(os.environ["nnUNet_preprocessed"]) / NUMBERS["classes"]
+    record = folder / "nnunet_topo_labels__nnUNetPlans_3d_fullres__3d.json"
+    assert set(json.loads(record.read_text())["cases"]) == {f"tiny_{i}" for i in range(6)}
+
+
+def test_settings_of_the_plans_file_reach_the_loss_the_log_and_the_checkpoint(datasets):
+    dataset = datasets("classes")
+    small_plans(dataset, "TopoSettings", {"cl_dice": {"weight": 0.5, "iterations": 7, "start_epoch": 1}})
+    model = short(dataset, "2d", plans="TopoSettings", epochs=2)
+    checkpoint = checkpoint_of(model)
+    assert checkpoint["init_args"]["nnunet_topo"]["cl_dice"].items() >= {"weight": 0.5, "iterations": 7}.items()
+    assert checkpoint["logging"]["topology/weight/cl_dice"] == [0.0, 0.5]
+    history = checkpoint["logging"]["topology/train/cl_dice"]
+    assert np.isnan(history[0]) and history[1] > 0
+    assert "'iterations': 7" in log_of(model)
+
+
+def test_resumes_with_the_history_of_the_parts_and_refuses_changed_settings(datasets):
+    dataset = datasets("classes")
+    small_plans(dataset, "TopoResume", {"cl_dice": {"weight": 0.5}})
+    model = short(dataset, "2d", plans="TopoResume")
+    before = checkpoint_of(model)["logging"]["topology/train/cl_dice"]
+    short(dataset, "2d", plans="TopoResume", epochs=2, continue_training=True)
+    after = checkpoint_of(model)["logging"]["topology/train/cl_dice"]
+    assert len(after) == 2 and after[0] == before[0]
+
+    small_plans(dataset, "TopoResume", {"cl_dice": {"weight": 0.25}})
+    with pytest.raises(RuntimeError, match=r"cl_dice\.weight: 0\.5 -> 0\.25"):
+        short(dataset, "2d", plans="TopoResume", epochs=3, continue_training=True)
+
+
+def test_weight_zero_trains_exactly_as_nnunet_does(datasets):
+    dataset = datasets("classes")
+    small_plans(dataset, "TopoZero", {"cl_dice": {"weight": 0.0}})
+    losses = []
+    for trainer, plans in (("nnUNetTrainer", PLANS), ("nnUNetTrainerClDice", "TopoZero")):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        losses.append(checkpoint_of(short(dataset, "2d", trainer, plans))["logging"]["train_losses"][0])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_all_asked_deep_supervision_levels_are_evaluated(datasets):
+    dataset = datasets("classes")
+    small_plans(dataset, "TopoLevels", {"cl_dice": {"levels": 2}}, features=(8, 16, 32, 32))
+    short(dataset, "2d", plans="TopoLevels")
+    small_plans(dataset, "TopoLevels", {"cl_dice": {"levels": 3}}, features=(8, 16, 32, 32))
+    with pytest.raises(ValueError, match="asks for 3 deep-supervision outputs"):
+        short(dataset, "2d", plans="TopoLevels")
+
+
+@pytest.mark.parametrize(("settings", "error", "sentence"), [
+    ({"cl_dicce": {}}, ValueError, "unknown term 'cl_dicce'"),
+    ({"cl_dice": {"iteratons": 3}}, ValueError, "unknown setting 'iteratons'"),
+    ({"cl_dice": {"weight": "1"}}, TypeError, "must be a number"),
+    ({"cl_dice": {"iterations": 2.5}}, TypeError, "must be an integer"),
+    ({"cl_dice": {"weight": -1}}, ValueError, "must be at least 0"),
+    ({"cl_dice": 3}, TypeError, "must map names of settings"),
+    ([], TypeError, "must map names of terms"),
+])
+def test_wrong_settings_stop_before_anything_is_written(datasets, settings, error, sentence):
+    dataset = datasets("classes")
+    small_plans(dataset, "TopoWrong", {})
+    path = Path(os.environ["nnUNet_preprocessed"]) / dataset / "TopoWrong.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"nnunet_topo": settings}))
+    with pytest.raises(error, match=sentence):
+        short(dataset, "2d", plans="TopoWrong")
+    assert not list(Path(os.environ["nnUNet_results"]).glob(f"{dataset}/*TopoWrong*"))
+
+
+def test_two_stages_are_refused(datasets):
+    dataset = datasets("classes")
+    small_plans(dataset, "TopoTwoStages", {}, features=(8, 16))
+    with pytest.raises(RuntimeError, match="network has 2 stages"):
+        short(dataset, "2d", plans="TopoTwoStages")
+
+
+def test_labels_that_the_dataset_does_not_name_are_refused(datasets):
+    dataset = datasets("classes")
+    folder = Path(os.environ["nnUNet_preprocessed"]) / dataset
+    original = (folder / "dataset.json").read_text()
+    (folder / "dataset.json").write_text(json.dumps(json.loads(original) | {"labels": {"background": 0, "trunk": 1}}))
+    try:
+        with pytest.raises(ValueError, match=r"hold labels that dataset.json does not name: tiny_0 holds \[2\]"):
+            short(dataset, "2d")
+    finally:
+        (folder / "dataset.json").write_text(original)
+
+
+def test_an_image_with_nan_is_refused_by_the_first_batch(datasets, monkeypatch):
+    from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+
+    generate = nnUNetDataLoader.generate_train_batch
+
+    def with_nan(self):
+        batch = generate(self)
+        batch["data"][0, 0, 0] = float("nan")
+        return batch
+
+    monkeypatch.setattr(nnUNetDataLoader, "generate_train_batch", with_nan)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        short(datasets("classes"), "2d")
+
+
+def test_a_missing_path_is_named(datasets):
+    with environment(nnUNet_results=None), pytest.raises(RuntimeError, match="nnUNet_results is not set"):
+        short(datasets("classes"), "2d")
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(datasets, tmp_path):
+    (tmp_path / "file").write_text("")
+    with environment(nnUNet_results=str(tmp_path / "file" / "results")), \
+            pytest.raises(RuntimeError, match="cannot be written to"):
+        short(datasets("classes"), "2d")
+
+
+def test_a_failure_while_a_checkpoint_is_written_leaves_the_previous_one(datasets, monkeypatch):
+    model = short(datasets("classes"), "2d")
+    before = (model / "fold_0" / "checkpoint_final.pth").read_bytes()
+
+    def full_disk(content, filename):
+        Path(filename).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        short(datasets("classes"), "2d")
+    assert (model / "fold_0" / "checkpoint_final.pth").read_bytes() == before
+    assert not list((model / "fold_0").glob(".*part*"))
+
+
+def test_trains_without_deep_supervision_and_combines_with_nnunets_own_variants(datasets, monkeypatch):
+    from nnunetv2.run import run_training
+    from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerNoDeepSupervision import (
+        nnUNetTrainerNoDeepSupervision,
+    )
+
+    from nnunet_topo.losses import ClDiceLoss
+    from nnunet_topo.nnunet import Term, TopologyTrainer
+
+    class nnUNetTrainerClDiceNoDeepSupervision(TopologyTrainer, nnUNetTrainerNoDeepSupervision):
+        cl_dice = Term(ClDiceLoss)
+
+    monkeypatch.setattr(run_training, "recursive_find_trainer_class_by_name",
+                        lambda name: nnUNetTrainerClDiceNoDeepSupervision)
+    model = short(datasets("classes"), "2d")
+    assert 0 < checkpoint_of(model)["logging"]["topology/train/cl_dice"][0] <= 1
+
+
+def small_plans(dataset: str, name: str, settings: dict, features=(8, 16, 32)) -> None:
+    folder = Path(os.environ["nnUNet_preprocessed"]) / dataset
+    write_small_plans(folder, {"2d": (32, 32)}, name=name, settings=settings, features=features)
