@@ -39,7 +39,7 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         name="nnunet_topo",
         version=re.search(r'__version__ = "(.+)"', (HERE / "nnunet_topo" / "__init__.py").read_text())[1],
         description="Topology losses as nnU-Net trainers, with skeletons, homology, metrics and registration",
-        long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+        long_description=(HERE / "README.md").read_text(encoding="utf-8"),
         long_description_content_type="text/markdown",
         author="nnunet_topo developers",
         license_expression="Apache-2.0",

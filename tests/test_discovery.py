@@ -29,9 +29,11 @@ VARIABLE = "nnUNet_extTrainer"
 PRINT_VARIABLE = f"import os; print(os.environ.get('{VARIABLE}'))"
 
 LOOK_UP = """
-import contextlib, io, json, multiprocessing, os, sys
+import contextlib, importlib, io, json, multiprocessing, os, sys
 
 def look_up(name):
+    if not name.startswith("nnUNetTrainer"):
+        return [importlib.import_module(name).__file__]
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
     with contextlib.redirect_stdout(io.StringIO()):
         try:
@@ -41,11 +43,10 @@ def look_up(name):
             return [type(error).__name__ + ": " + str(error)]
 
 if __name__ == "__main__":
-    names, spawned = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+    spawned, *names = sys.argv[1:]
     found = {name: look_up(name) for name in names}
-    if spawned:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            found["spawned"] = pool.apply(look_up, (spawned,))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found["spawned"] = pool.apply(look_up, (spawned,))
     print(json.dumps(found))
 """
 
@@ -57,20 +58,24 @@ class Environment:
     python: Path
     site: Path
 
-    def run(self, *arguments: str | Path, cwd: Path | None = None, **variables: str) -> Finished:
-        """Run its Python in a clean environment; fails loudly."""
+    def run(self, *arguments: str | Path, cwd: Path | None = None, folders: str | None = None) -> Finished:
+        """Run its Python in a clean environment, with ``folders`` as nnUNet_extTrainer; fails loudly."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("nnUNet", "PYTHON", "COV"))}
-        finished = subprocess.run(
-            [self.python, *arguments], cwd=cwd or self.site, env=clean | variables, text=True, capture_output=True
-        )
+        if folders is not None:
+            clean[VARIABLE] = folders
+        command = [self.python, *arguments]
+        finished = subprocess.run(command, cwd=cwd or self.site, env=clean, text=True, capture_output=True)
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return finished
 
-    def look_up(self, *names: str, spawned: str | None = None, **variables: str) -> dict[str, list[str]]:
-        """Each trainer's method resolution order as nnU-Net's lookup finds it, or its error."""
+    def look_up(self, *names: str, spawned: str = "os", folders: str | None = None) -> dict[str, list[str]]:
+        """Each trainer's method resolution order as nnU-Net's lookup finds it, or its error.
+
+        A spawned process then looks up a trainer or imports a module; its result is called "spawned".
+        """
         script = self.site.parent / "look_up.py"
         script.write_text(LOOK_UP)
-        output = self.run(script, json.dumps(names), json.dumps(spawned), **variables).stdout
+        output = self.run(script, spawned, *names, folders=folders).stdout
         return json.loads(output.splitlines()[-1])
 
     def pip(self, *arguments: str | Path) -> None:
@@ -193,7 +198,7 @@ def test_wheel_is_enough_even_if_nnunet_is_reinstalled_after_it(
     found = environment.look_up(
         *["nnUNetTrainerMineAfter", "nnUNetTrainerMineBefore", "nnUNetTrainer_1epoch", *OURS],
         spawned=OURS[0],
-        **{VARIABLE: os.pathsep.join([str(mine[0]), str(ours), str(mine[1])])},
+        folders=os.pathsep.join([str(mine[0]), str(ours), str(mine[1])]),
     )
     for name in OURS:
         assert found[name][0] == f"{name}.{name}" and is_ours(found[name])
@@ -233,9 +238,9 @@ def test_exported_folder_of_a_checkout_is_enough(
     environment = make_environment(nnunet_wheel)
     mine = users_folder(tmp_path, "nnUNetTrainerMine")
     folders = os.pathsep.join([str(checkout / "trainers"), str(mine)])
-    found = environment.look_up("nnUNetTrainerMine", *OURS, spawned=OURS[0], **{VARIABLE: folders})
+    found = environment.look_up("nnUNetTrainerMine", *OURS, spawned="nnunet_topo", folders=folders)
     assert found["nnUNetTrainerMine"][0] == "nnUNetTrainerMine.nnUNetTrainerMine"
-    assert is_ours(found[OURS[0]]) and is_ours(found["spawned"])
+    assert is_ours(found[OURS[0]]) and found["spawned"] == [str(checkout / "nnunet_topo" / "__init__.py")]
 
 
 def test_uninstalling_leaves_nnunet_as_it_was(
@@ -286,7 +291,7 @@ def test_own_folders_stay_first_and_ours_is_added_once(
         ours + os.sep: [ours + os.sep],
         os.pathsep + mine + os.pathsep: [mine, ours],
     }.items():
-        printed = environment.run("-c", in_a_child, **{VARIABLE: given}).stdout.strip()
+        printed = environment.run("-c", in_a_child, folders=given).stdout.strip()
         assert printed.split(os.pathsep) == expected
     assert environment.run("-I", "-c", PRINT_VARIABLE).stdout.strip() == ours
     assert environment.run(environment.python.parent / "nnUNetv2_topo_trainers").stdout.strip() == ours

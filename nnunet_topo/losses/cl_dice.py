@@ -9,6 +9,7 @@ With V_P, V_L the prediction and the target (label), S_P, S_L their soft skeleto
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 
 import torch
@@ -90,6 +91,7 @@ class ClDiceLoss(nn.Module):
         self.skip_absent = skip_absent
         self.epsilon = epsilon
         self._too_deep: Tensor | None = None  # stays on its device, so that a step never waits for it
+        self._warned = False
 
     @classmethod
     def reference(cls) -> ClDiceLoss:
@@ -103,12 +105,16 @@ class ClDiceLoss(nn.Module):
 
     def forward(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
         if self.iterations is None:
-            raise ValueError("ClDiceLoss needs the number of skeleton iterations: pass iterations=..., e.g. the largest "
-                             "soft_skeleton_iterations(mask) of the training labels. nnU-Net trainers do so themselves.")
+            raise ValueError("ClDiceLoss needs the number of skeleton iterations: pass iterations=..., e.g. the "
+                             "largest soft_skeleton_iterations(mask) of the training labels. nnU-Net trainers do so "
+                             "themselves.")
         loss, too_deep = _loss_and_depth(
             probabilities, target, valid, iterations=self.iterations, smooth=self.smooth, batch_wise=self.batch_wise,
             class_wise=self.class_wise, skip_absent=self.skip_absent, epsilon=self.epsilon)
         self._too_deep = too_deep if self._too_deep is None else self._too_deep | too_deep
+        if too_deep.device.type == "cpu" and bool(too_deep) and not self._warned:  # elsewhere, looking would wait
+            self._warned = True
+            warnings.warn("ClDiceLoss: " + _TOO_DEEP.format(self.iterations), stacklevel=2)
         return loss
 
     def notices(self) -> list[str]:
@@ -121,8 +127,8 @@ class ClDiceLoss(nn.Module):
                 f"class_wise={self.class_wise}, skip_absent={self.skip_absent}, epsilon={self.epsilon}")
 
 
-_TOO_DEEP = ("the target of at least one patch is thicker than {} iterations can skeletonise, so the middle of its thick "
-             "parts is not scored. Set iterations higher if these parts matter.")
+_TOO_DEEP = ("the target of at least one patch is thicker than {} iterations can skeletonise, so the middle of its "
+             "thick parts is not scored. Set iterations higher if these parts matter.")
 
 
 def _loss_and_depth(
@@ -147,13 +153,12 @@ def _loss_and_depth(
             probabilities = torch.where(valid, probabilities, 0.0)
             target = torch.where(valid, target, torch.zeros((), dtype=target.dtype, device=target.device))
         true_skeleton, too_deep = _target_skeleton(target, iterations)
-        labels = target.to(probabilities.dtype)
         skeleton = soft_skeleton(probabilities, iterations)
-        space = tuple(range(2, labels.ndim))
-        # each (B, C)
-        parts = torch.stack([(skeleton * labels).sum(space), skeleton.sum(space),
-                             (true_skeleton * probabilities).sum(space), true_skeleton.to(labels.dtype).sum(space),
-                             labels.sum(space)])
+        space, dtype = tuple(range(2, target.ndim)), probabilities.dtype
+        # each (B, C); products with bool keep a byte a voxel for the backward pass
+        parts = torch.stack([(skeleton * target).sum(space), skeleton.sum(space),
+                             (true_skeleton * probabilities).sum(space), true_skeleton.sum(space, dtype=dtype),
+                             target.sum(space, dtype=dtype)])
         if not class_wise:
             parts = parts.sum(2, keepdim=True)
         if batch_wise:
@@ -196,8 +201,8 @@ def _check_shapes(probabilities: Tensor, target: Tensor, valid: Tensor | None) -
                          f"{tuple(probabilities.shape)}.")
     if target.shape != probabilities.shape:
         raise ValueError(f"clDice needs a target of the probabilities' shape, one channel a foreground class; got "
-                         f"probabilities {tuple(probabilities.shape)} and target {tuple(target.shape)}. Turn a label map "
-                         "into channels first, without the background.")
+                         f"probabilities {tuple(probabilities.shape)} and target {tuple(target.shape)}. Turn a label "
+                         "map into channels first, without the background.")
     expected = (probabilities.shape[0], 1, *probabilities.shape[2:])
     if valid is not None and (valid.dtype != torch.bool or valid.shape != expected):
         raise ValueError(f"clDice needs valid as a bool mask of shape {expected}, got {valid.dtype} of shape "

@@ -1,45 +1,54 @@
-"""The soft skeleton of clDice, exact and lean.
+"""The soft skeleton of clDice (Shit et al., "clDice - a novel topology-preserving loss function for tubular structure
+segmentation", CVPR 2021, algorithm 1), with the values and gradients of its composition of pooling operations, in a
+fraction of their time and memory.
 
-S. Shit et al., "clDice - a novel topology-preserving loss function for tubular structure segmentation", CVPR 2021,
-algorithm 1. With e_0 = X and e_{i+1} the erosion of e_i by the cross (minimum over windows of 3 along each axis):
+With e_0 the image, e_{i+1} the erosion of e_i by the cross of radius 1 (minimum over windows of three along each axis)
+and o_i the dilation of e_{i+1} by the box of 3^d voxels::
 
-    o_i = dilation of e_{i+1} by the 3^d box        d_i = max(e_i - o_i, 0)        S <- S + max(d_i - S d_i, 0)
+    d_i = relu(e_i - o_i)            what opening removes at level i
+    S <- S + relu(d_i - S d_i)       for i = 0 ... iterations; so S = 1 - T with T = product of all (1 - d_i)
 
-for i = 0 ... n. Outside of the image nothing counts. Instead of letting autograd record each pooling operation, the
-backward pass keeps e_0 ... e_{n+1} and T = prod_i (1 - d_i) and redoes the rest: dS/dd_i = T / (1 - d_i).
+Nothing outside of the image takes part: it neither erodes nor dilates. Forward keeps the levels and T. Backward knows
+dS/dd_i = T / (1 - d_i) from them, recomputes o_i, and sends each gradient to the voxel that its maximum or minimum came
+from. Ties follow the pooling operations: the first voxel in the order of axes holds the maximum of a box and the
+minimum of a window, and equal minima of several axes share as in ``torch.minimum``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-_VOXELS_AT_ONCE = 2**22  # how much the torch version processes together, so that its temporaries stay small
+_VOXELS_AT_ONCE = 2**22  # on devices: smaller images are worked on together, larger ones one at a time
 
 
 def soft_skeleton(probabilities: Tensor, iterations: int) -> Tensor:
-    """Soft skeleton of probability maps, differentiable.
+    """Soft skeleton of probability maps, differentiable once.
 
     Values equal the plain composition of pooling operations bit by bit, gradients equal its gradients, ties included.
-    Half precision is computed and returned in float32, float64 stays.
+    For the backward pass iterations + 2 images are kept beside the input; temporaries are a few images at a time.
 
     Args:
-        probabilities: (B, C, *S), 2D or 3D, in [0, 1].
-        iterations: number of erosions n; structures deeper than n + 1 voxels (city-block) lose their middle. See
-            :func:`soft_skeleton_iterations`.
+        probabilities: (B, C, *S) in [0, 1], 2D or 3D, of any size. Half precision is raised to float32, float64 stays.
+        iterations: number of erosions after the first; structures deeper than iterations + 1 voxels (city-block) lose
+            their middle. See :func:`soft_skeleton_iterations`.
 
     Returns:
-        (B, C, *S) in [0, 1], at most the probabilities.
+        (B, C, *S) in [0, 1], at most the probabilities. Images that are 0, or 1, everywhere have an empty skeleton.
 
     Raises:
-        ValueError: wrong shape or number of iterations; on the CPU also values outside [0, 1] or NaN, for which other
-            devices would have to wait.
+        TypeError: not floating-point.
+        ValueError: wrong shape or number of iterations; on the CPU also values outside of [0, 1] or NaN, for which
+            other devices would have to wait.
     """
     _check(probabilities, iterations)
     if not probabilities.is_floating_point():
@@ -54,7 +63,9 @@ def soft_skeleton(probabilities: Tensor, iterations: int) -> Tensor:
         if not (low >= 0 and high <= 1):  # also where they are NaN
             raise ValueError(f"The soft skeleton needs probabilities in [0, 1], got values from {low:g} to {high:g}. "
                              "Apply softmax or sigmoid to logits first; NaN has no skeleton.")
-    return _SoftSkeleton.apply(probabilities, iterations)
+    if torch.is_grad_enabled() and probabilities.requires_grad:
+        return _SoftSkeleton.apply(probabilities, iterations)
+    return _forward(probabilities.detach(), iterations, keep=False)[0]
 
 
 def soft_skeleton_of_mask(mask: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
@@ -73,22 +84,14 @@ def soft_skeleton_of_mask(mask: Tensor, iterations: int) -> tuple[Tensor, Tensor
     """
     _check(mask, iterations)
     if mask.dtype != torch.bool:
-        raise TypeError(f"soft_skeleton_of_mask needs a bool mask, got {mask.dtype}; compare with a threshold first, or "
-                        "use soft_skeleton for probabilities.")
+        raise TypeError(f"soft_skeleton_of_mask needs a bool mask, got {mask.dtype}; compare with a threshold first, "
+                        "or use soft_skeleton for probabilities.")
     if mask.numel() == 0:
         return mask.clone(), torch.zeros((), dtype=torch.bool, device=mask.device)
-    images = mask.detach().flatten(0, 1).contiguous()
-    if mask.device.type != "cpu":
-        from nnunet_topo.skeletons import soft_torch
-
-        skeleton, deeper = soft_torch.skeleton_of_mask(images, iterations)
-        return skeleton.view(mask.shape), deeper
-    from nnunet_topo.skeletons import soft_numba
-
-    skeleton = torch.empty_like(images)
-    sources, targets = (_as_volumes(tensor, images.ndim - 1) for tensor in (images, skeleton))
-    flags = _for_each(len(images), lambda i: soft_numba.skeleton_of_mask(sources[i], iterations, targets[i]))
-    return skeleton.view(mask.shape), torch.tensor(any(flags))
+    skeleton = torch.empty(mask.shape, dtype=torch.bool, device=mask.device).flatten(0, 1)
+    run = _mask_on_cpu if mask.device.type == "cpu" else _mask_on_device
+    deeper = _for_each_group(lambda group: run(_images(mask, group), iterations, skeleton[group]), mask)
+    return skeleton.view(mask.shape), torch.stack(deeper).any()
 
 
 def soft_skeleton_iterations(mask: NDArray[np.bool_] | Tensor) -> int:
@@ -100,99 +103,106 @@ def soft_skeleton_iterations(mask: NDArray[np.bool_] | Tensor) -> int:
     Args:
         mask: (*S), 2D or 3D, bool.
     """
-    from nnunet_topo.skeletons import soft_numba
+    from nnunet_topo.skeletons.city_block import city_block_distance
 
     array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
     if array.dtype != np.bool_ or array.ndim not in (2, 3):
-        raise ValueError(f"soft_skeleton_iterations needs one bool mask of two or three axes, got {array.dtype} of shape "
-                         f"{array.shape}.")
+        raise ValueError(f"soft_skeleton_iterations needs one bool mask of two or three axes, got {array.dtype} of "
+                         f"shape {array.shape}.")
     if not array.any() or array.all():
         return 0
     volume = np.ascontiguousarray(array if array.ndim == 3 else array[None])
-    distance = np.empty(volume.shape, np.int16)
-    soft_numba.city_block_distance(volume, distance)
-    return max(int(distance.max()) - 1, 0)
+    return max(int(city_block_distance(volume).max()) - 1, 0)
 
 
 class _SoftSkeleton(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, probabilities: Tensor, iterations: int) -> Tensor:
-        images = probabilities.detach().flatten(0, 1).contiguous()
-        keep = ctx.needs_input_grad[0]
-        run = _forward_cpu if images.device.type == "cpu" else _forward_torch
-        skeleton, saved = run(images, iterations, keep)
-        if keep:
-            ctx.save_for_backward(*saved)
-        return skeleton.view(probabilities.shape)
+        skeleton, *saved = _forward(probabilities, iterations, keep=True)
+        ctx.save_for_backward(probabilities, *saved)
+        return skeleton
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        images = gradient.flatten(0, 1).contiguous()
-        run = _backward_cpu if images.device.type == "cpu" else _backward_torch
-        return run(images, ctx.saved_tensors).view(gradient.shape), None
+        probabilities, eroded, rest = ctx.saved_tensors
+        result = torch.empty_like(rest)
+        backend = _backend(probabilities)
+
+        def run(group: slice) -> None:
+            images, gradients = _images(probabilities, group), _images(gradient, group)
+            backend.backward(images, eroded[group], rest[group], gradients, result[group])
+
+        _for_each_group(run, probabilities)
+        return result.view(probabilities.shape), None
 
 
-def _forward_cpu(images: Tensor, iterations: int, keep: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-    from nnunet_topo.skeletons import soft_numba
+def _forward(probabilities: Tensor, iterations: int, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The skeleton (B, C, *S), the levels (B*C, iterations + 1, *S) after the first, and T (B*C, *S).
 
-    axes, skeleton = images.ndim - 1, torch.empty_like(images)
-    sources, targets = _as_volumes(images, axes), _as_volumes(skeleton, axes)
-    if not keep:
-        _for_each(len(images), lambda i: soft_numba.forward_only(sources[i], axes, iterations, targets[i]))
-        return skeleton, ()
-    levels = images.new_empty(len(images), iterations + 2, *images.shape[1:])
-    rest = torch.empty_like(images)
-    stacks, rests = _as_volumes(levels, axes), _as_volumes(rest, axes)
-    _for_each(len(images), lambda i: soft_numba.forward(sources[i], axes, stacks[i], targets[i], rests[i]))
-    return skeleton, (levels, rest)
+    Without ``keep``, the last two are empty and only two levels exist at a time.
+    """
+    size = probabilities.shape[2:]
+    count = probabilities.shape[0] * probabilities.shape[1]
+    kept = count if keep else 0
+    skeleton = probabilities.new_empty(count, *size)
+    eroded = probabilities.new_empty(kept, iterations + 1, *size)
+    rest = probabilities.new_empty(kept, *size)
+    backend = _backend(probabilities)
 
+    def run(group: slice) -> None:
+        images = _images(probabilities, group)
+        levels = eroded[group] if keep else images.new_empty(len(images), min(iterations + 1, 2), *size)
+        rests = rest[group] if keep else torch.empty_like(images)
+        backend.forward(images, levels, skeleton[group], rests, iterations)
 
-def _backward_cpu(gradient: Tensor, saved: tuple[Tensor, ...]) -> Tensor:
-    from nnunet_topo.skeletons import soft_numba
-
-    axes, result = gradient.ndim - 1, torch.empty_like(gradient)
-    sources, levels, rests, targets = (_as_volumes(tensor, axes) for tensor in (gradient, *saved, result))
-
-    def work(i: int) -> None:
-        targets[i][...] = soft_numba.backward(sources[i], axes, levels[i], rests[i])
-
-    _for_each(len(sources), work)
-    return result
+    _for_each_group(run, probabilities)
+    return skeleton.view(probabilities.shape), eroded, rest
 
 
-def _forward_torch(images: Tensor, iterations: int, keep: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _backend(probabilities: Tensor) -> ModuleType:
+    if probabilities.device.type == "cpu":
+        from nnunet_topo.skeletons import soft_numba  # only here: importing the package must not need numba
+
+        return soft_numba
     from nnunet_topo.skeletons import soft_torch
 
-    parts = [soft_torch.forward(part, iterations, keep) for part in _parts(images)]
-    saved = [tensor for _, levels, rest in parts if levels is not None for tensor in (levels, rest)]
-    return torch.cat([skeleton for skeleton, _, _ in parts]), tuple(saved)
+    return soft_torch
 
 
-def _backward_torch(gradient: Tensor, saved: tuple[Tensor, ...]) -> Tensor:
+def _mask_on_cpu(images: Tensor, iterations: int, skeleton: Tensor) -> Tensor:
+    from nnunet_topo.skeletons import city_block
+
+    volumes, targets = (tensor.numpy().reshape(len(images), -1, *images.shape[-2:]) for tensor in (images, skeleton))
+    return torch.tensor(any([city_block.skeleton_of_mask(volume, iterations, target)
+                             for volume, target in zip(volumes, targets, strict=True)]))
+
+
+def _mask_on_device(images: Tensor, iterations: int, skeleton: Tensor) -> Tensor:
     from nnunet_topo.skeletons import soft_torch
 
-    pairs = zip(_parts(gradient), saved[::2], saved[1::2], strict=True)
-    return torch.cat([soft_torch.backward(part, levels, rest) for part, levels, rest in pairs])
+    return soft_torch.skeleton_of_mask(images, iterations, skeleton)
 
 
-def _parts(images: Tensor) -> tuple[Tensor, ...]:
-    return images.split(max(1, _VOXELS_AT_ONCE // images[0].numel()))
-
-
-def _for_each(number: int, work: Callable[[int], Any]) -> list[Any]:
-    """Call ``work`` for each image, in threads: the kernels do not hold the interpreter's lock."""
-    threads = min(number, torch.get_num_threads())
+def _for_each_group(run: Callable[[slice], Any], images: Tensor) -> list[Any]:
+    """Call ``run`` for slices of the images of a tensor (B, C, *S): on the CPU one image each, spread over threads."""
+    count = images.shape[0] * images.shape[1]
+    on_cpu = images.device.type == "cpu"
+    size = 1 if on_cpu else max(_VOXELS_AT_ONCE // math.prod(images.shape[2:]), 1)
+    groups = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    threads = min(len(groups), torch.get_num_threads()) if on_cpu else 1
     if threads == 1:
-        return [work(i) for i in range(number)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, range(number)))
+        return [run(group) for group in groups]
+    with ThreadPoolExecutor(threads) as pool:  # the kernels do not hold the interpreter's lock
+        return list(pool.map(run, groups))
 
 
-def _as_volumes(tensor: Tensor, axes: int) -> list[NDArray]:
-    """One array a leading index, with spatial axes (Z, Y, X), Z = 1 for images of two axes."""
-    array = tensor.detach().numpy()
-    return list(array if axes == 3 else np.expand_dims(array, -3))
+def _images(tensor: Tensor, group: slice) -> Tensor:
+    """A slice of the images (B*C, *S) of a tensor (B, C, *S), contiguous; a single one is not copied if it is."""
+    tensor, channels = tensor.detach(), tensor.shape[1]
+    if group.stop - group.start == 1:
+        return tensor[group.start // channels, group.start % channels].contiguous()[None]
+    return torch.stack([tensor[i // channels, i % channels] for i in range(group.start, group.stop)])
 
 
 def _check(images: Tensor, iterations: int) -> None:

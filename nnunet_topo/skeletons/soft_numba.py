@@ -1,15 +1,16 @@
 """CPU kernels of the soft skeleton; the algorithm is described in ``soft.py``.
 
-Kernels take images (Z, Y, X), C-contiguous; an image of two axes has Z = 1. A neighbour outside of the image is replaced
-by the voxel at the border: in a window of three this changes neither the extreme value nor which voxel is the first
-to hold it. Inner loops run over contiguous rows, few at a time, so that they vectorise; extreme values are written as
-conditional expressions because that is what a processor's minimum and maximum instructions compute.
+Kernels take images (Z, Y, X), C-contiguous; an image of two axes has Z = 1. A neighbour outside of the image is
+replaced by the voxel at the border: in a window of three this changes neither the extreme value nor which voxel is the
+first to hold it. Inner loops run over contiguous rows, few at a time, so that they vectorise; extreme values are written
+as conditional expressions because that is what a processor's minimum and maximum instructions compute.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_topo.skeletons._jit import jit
@@ -30,7 +31,7 @@ def backward(images: Tensor, eroded: Tensor, rest: Tensor, gradient: Tensor, res
         _backward(volume, stack, _volume(t), _volume(g), _volume(r), image.ndim == 2)
 
 
-def _volume(image: Tensor) -> NDArray[np.floating]:
+def _volume(image: Tensor) -> np.ndarray[Any, Any]:
     array = image.detach().contiguous().numpy()
     return array if array.ndim == 3 else array[None]
 
@@ -133,11 +134,10 @@ def _maximum(first, second, third, out):  # type: ignore[no-untyped-def]
 
 @jit
 def _backward(image, eroded, rest, gradient, result, flat):  # type: ignore[no-untyped-def]
-    ahead = np.zeros(image.shape, image.dtype)  # gradient of the level i + 1
-    here = result  # gradient of the level i
-    if len(eroded) % 2 == 0:  # the two change places at every level, and the last must be the result
-        ahead, here = here, ahead
-        ahead[:] = image.dtype.type(0)
+    other = np.empty(image.shape, image.dtype)
+    # gradients of the levels i + 1 and i; they change places at every level, and the last one must be the result
+    ahead, here = (other, result) if len(eroded) % 2 == 1 else (result, other)
+    ahead[:] = image.dtype.type(0)
     for i in range(len(eroded) - 1, -1, -1):
         level = image if i == 0 else eroded[i - 1]
         _through_opening(level, eroded[i], rest, gradient, ahead, here)
@@ -147,60 +147,86 @@ def _backward(image, eroded, rest, gradient, result, flat):  # type: ignore[no-u
 
 @jit
 def _through_opening(level, following, rest, gradient, ahead, here):  # type: ignore[no-untyped-def]
-    """Gradient of d = relu(level - dilate(following)): set ``here``, subtract from ``ahead``."""
+    """Gradient of d = relu(level - dilate(following)): set in ``here``, subtracted from ``ahead``."""
     depth, height, width = level.shape
     zero, one = level.dtype.type(0), level.dtype.type(1)
     across_x = np.empty((3, height, width), level.dtype)
     across_xy = np.empty((3, height, width), level.dtype)
     opened = np.empty(width, level.dtype)
-    for after in range(1, depth + 1):
-        if after == 1:
-            _dilate_plane(following[0], across_x[0], across_xy[0])
-        if after < depth:
-            _dilate_plane(following[after], across_x[after % 3], across_xy[after % 3])
-        z = after - 1
+    for plane in range(depth + 1):
+        if plane < depth:
+            _dilate_plane(following[plane], across_x[plane % 3], across_xy[plane % 3])
+        if plane == 0:
+            continue
+        z = plane - 1
         front, back = max(z - 1, 0), min(z + 1, depth - 1)
         for y in range(height):
-            _maximum(across_xy[front % 3, y], across_xy[z % 3, y], across_xy[back % 3, y], opened)
             above, below = max(y - 1, 0), min(y + 1, height - 1)
+            _maximum(across_xy[front % 3, y], across_xy[z % 3, y], across_xy[back % 3, y], opened)
             for x in range(width):
-                d = level[z, y, x] - opened[x]
+                most = opened[x]
+                d = level[z, y, x] - most
                 if not d > zero:
                     here[z, y, x] = zero
                     continue
-                # dS/dd = product of the other levels' (1 - d); they are all 0 where d = 1
+                # dS/dd is the product of the other levels' (1 - d), which are all 1 where d = 1
                 weight = gradient[z, y, x] * (rest[z, y, x] / (one - d) if d < one else one)
                 here[z, y, x] = weight
-                most = opened[x]
-                # the first voxel of the window in the order z, y, x that holds the maximum
-                k = front if across_xy[front % 3, y, x] == most else z if across_xy[z % 3, y, x] == most else back
-                j = above if across_x[k % 3, above, x] == most else y if across_x[k % 3, y, x] == most else below
+                # the first voxel of the window, in the order z, y, x, that holds the maximum
+                k = _choose(across_xy[front % 3, y, x] == most, front, across_xy[z % 3, y, x] == most, z, back)
+                j = _choose(across_x[k % 3, above, x] == most, above, across_x[k % 3, y, x] == most, y, below)
                 left = max(x - 1, 0)
-                i = left if following[k, j, left] == most else x if following[k, j, x] == most else x + 1
+                i = _choose(following[k, j, left] == most, left, following[k, j, x] == most, x, x + 1)
                 ahead[k, j, i] -= weight
 
 
 @jit
 def _through_erosion(level, ahead, here, flat):  # type: ignore[no-untyped-def]
-    """Gradient of the erosion: add ``ahead`` to ``here`` at the voxels that hold the minimum.
-
-    Equal minima of the axes share as in ``torch.minimum``: z and y half each, then these and x half each.
-    """
+    """Gradient of the erosion: ``ahead`` is added to ``here`` at the voxels that hold the minimum."""
     depth, height, width = level.shape
-    zero, half = level.dtype.type(0), level.dtype.type(0.5)
+    values, weights, sums = level.reshape(-1), ahead.reshape(-1), here.reshape(-1)
+    zero = level.dtype.type(0)
     for z in range(depth):
-        front, back = max(z - 1, 0), min(z + 1, depth - 1)
+        front, back = height * width if z > 0 else 0, height * width if z < depth - 1 else 0
         for y in range(height):
-            above, below = max(y - 1, 0), min(y + 1, height - 1)
+            above, below = width if y > 0 else 0, width if y < height - 1 else 0
             for x in range(width):
-                weight = ahead[z, y, x]
+                at = (z * height + y) * width + x
+                weight = weights[at]
                 if weight == zero:
                     continue
-                value = level[z, y, x]
-                left, right = max(x - 1, 0), min(x + 1, width - 1)
-                i, least_x = _first_minimum(left, level[z, y, left], x, value, right, level[z, y, right])
-                j, least = _first_minimum(above, level[z, above, x], y, value, below, level[z, below, x])
-                part_z = zero
-                if not flat:
-                    k, least_z = _first_minimum(front, level[front, y, x], z, value, back, level[back, y, x])
-                    part_z = one_of(least_z, least)
+                k, least_z = _first_minimum(values, at, front, back)
+                j, least_y = _first_minimum(values, at, above, below)
+                i, least_x = _first_minimum(values, at, 1 if x > 0 else 0, 1 if x < width - 1 else 0)
+                of_zy = weight * _share(least_z if least_z < least_y else least_y, least_x)
+                of_z = zero if flat else of_zy * _share(least_z, least_y)
+                sums[k] += of_z
+                sums[j] += of_zy - of_z
+                sums[i] += weight - of_zy
+
+
+# The last three are written without nested conditions: the outcome is close to random, and a wrong guess of the
+# processor's branch prediction costs more than the rest.
+
+
+@jit
+def _choose(is_first, first, is_second, second, third):  # type: ignore[no-untyped-def]
+    choice = second if is_second else third
+    return first if is_first else choice
+
+
+@jit
+def _first_minimum(values, at, before, after):  # type: ignore[no-untyped-def]
+    """Index and value of the first minimum among the voxel and its neighbours at the given distances."""
+    a, b, c = values[at - before], values[at], values[at + after]
+    index = at if b < a else at - before
+    least = b if b < a else a
+    index = at + after if c < least else index
+    return index, c if c < least else least
+
+
+@jit
+def _share(first, second):  # type: ignore[no-untyped-def]
+    """The part of the gradient of min(first, second) that the first one takes: half where they are equal."""
+    share = 1.0 if first < second else 0.0
+    return type(first)(0.5 if first == second else share)

@@ -1,7 +1,7 @@
-"""The soft skeleton in torch operations, for CUDA and other devices: images (N, *S), 2D or 3D.
+"""The soft skeleton in torch operations, for any device; the algorithm is described in ``soft.py``.
 
-Minima, maxima and gradients are gathered along one axis at a time through shifted views: no pooling (whose backward
-uses atomic additions on CUDA), no scatter, so the result is deterministic.
+Windows are shifted views and gradients are gathered: no atomic additions, so results are the same in every run.
+Images (N, *S) of two or three axes are worked on together.
 """
 
 from __future__ import annotations
@@ -11,118 +11,114 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Combine = Callable[..., Tensor]
+Extreme = Callable[..., Tensor]  # torch.minimum or torch.maximum
 
 
-def forward(images: Tensor, iterations: int, keep: bool) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Skeleton S, the levels e_0 ... e_{n+1} stacked in front (None unless ``keep``), and T = prod_i (1 - d_i)."""
-    levels = images.new_empty(iterations + 2, *images.shape) if keep else None
-    if levels is not None:
-        levels[0] = images
-    skeleton, rest, here = torch.zeros_like(images), torch.ones_like(images), images
-    for level in range(iterations + 1):
-        eroded = _erode(here)
-        difference = torch.relu_(here - _dilate(eroded)[-1])
-        skeleton = skeleton + torch.relu_(difference - skeleton * difference)
-        rest = rest - rest * difference
-        here = eroded
-        if levels is not None:
-            levels[level + 1] = eroded
-    return skeleton, levels, rest
+def forward(images: Tensor, eroded: Tensor, skeleton: Tensor, rest: Tensor, iterations: int) -> None:
+    """Fill the skeletons (N, *S), the levels 1, 2, ... (N, levels, *S) and the rests (N, *S) of images (N, *S)."""
+    skeleton.zero_()
+    rest.fill_(1)
+    level = images
+    for i in range(iterations + 1):
+        following = eroded[:, i % eroded.shape[1]]
+        following.copy_(level)
+        for axis in _axes(level):
+            _include_neighbours(torch.minimum, level, following, axis)
+        d = torch.sub(level, _maxima(following)[-1]).clamp_(min=0)
+        skeleton += (d - skeleton * d).clamp_(min=0)
+        rest *= 1 - d
+        level = following
 
 
-def backward(gradient: Tensor, levels: Tensor, rest: Tensor) -> Tensor:
-    """Gradient with respect to e_0 from the one with respect to the skeleton."""
-    of_eroded = torch.zeros_like(gradient)
-    for level in range(len(levels) - 2, -1, -1):
-        image, eroded = levels[level], levels[level + 1]
-        partial = _dilate(eroded)
-        difference = image - partial[-1]
-        weight = torch.where(difference < 1, gradient * rest / (1 - difference), gradient)
-        weight = torch.where(difference > 0, weight, 0)
-        of_eroded -= _route_dilation(weight, partial)
-        of_eroded = weight + _route_erosion(of_eroded, image)
-    return of_eroded
+def backward(images: Tensor, eroded: Tensor, rest: Tensor, gradient: Tensor, result: Tensor) -> None:
+    """Fill the gradients (N, *S) of images (N, *S), given the gradients (N, *S) of their skeletons."""
+    ahead = torch.zeros_like(images)  # gradient of the level i + 1
+    for i in range(eroded.shape[1] - 1, -1, -1):
+        level = images if i == 0 else eroded[:, i - 1]
+        here = _through_opening(level, eroded[:, i], rest, gradient, ahead)
+        _through_erosion(level, ahead, here)
+        ahead = here
+    result.copy_(ahead)
 
 
-def skeleton_of_mask(mask: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
-    """Closed form for a bool mask (N, *S), and whether it is deeper somewhere than the iterations reach (0-dim bool)."""
-    here = mask.to(torch.int16)
-    depth = here.clone()  # min(D, n + 2), D the city-block distance to the background
-    for _ in range(iterations + 1):
-        here = _erode(here)
-        depth += here
-    skeleton = (depth > 0) & (depth <= iterations + 1) & (depth == _dilate(depth)[-1])
-    deeper = (depth > iterations + 1).flatten(1).any(1) & ~mask.flatten(1).all(1)  # all foreground: never a skeleton
-    return skeleton, deeper.any()
+def skeleton_of_mask(images: Tensor, iterations: int, skeleton: Tensor) -> Tensor:
+    """Fill the skeletons of masks (N, *S) by the closed form; whether one is deeper than the iterations reach."""
+    # a mask that is not full is empty after fewer erosions than its axes have voxels
+    reach = min(iterations, sum(images.shape[1:])) + 1
+    level = images.to(torch.uint8 if reach < 255 else torch.int16)
+    depth = level.clone()  # becomes min(D, reach + 1), with D the city-block distance to the background
+    for _ in range(reach):
+        following = level.clone()
+        for axis in _axes(level):
+            _include_neighbours(torch.minimum, level, following, axis)
+        level = following
+        depth += level
+    torch.logical_and(images & (depth <= reach), depth == _maxima(depth)[-1], out=skeleton)
+    return ((depth > reach).flatten(1).any(1) & ~images.flatten(1).all(1)).any()
 
 
-def _window(image: Tensor, axis: int, combine: Combine) -> Tensor:
-    """Minimum or maximum over windows of 3 along one axis; outside of the image nothing counts."""
-    length = image.shape[axis]
-    result = image.clone()
-    for start, source in ((1, 0), (0, 1)):
-        part = result.narrow(axis, start, length - 1)
-        combine(part, image.narrow(axis, source, length - 1), out=part)
+def _through_opening(level: Tensor, following: Tensor, rest: Tensor, gradient: Tensor, ahead: Tensor) -> Tensor:
+    """Gradient of d = relu(level - dilate(following)): returned for ``level``, subtracted from ``ahead``."""
+    maxima = _maxima(following)
+    d = level - maxima[-1]
+    # dS/dd is the product of the other levels' (1 - d), which are all 1 where d = 1; the rest is 0 there
+    full = d == 1
+    weight = (rest + full).div_((1 - d).add_(full)).mul_(gradient).mul_(d > 0)
+    del d, full
+    part, extreme = weight, maxima.pop()
+    for axis in _axes(level):
+        partial = maxima.pop()
+        part = _to_first(part, partial, extreme, axis)
+        extreme = partial
+    ahead -= part
+    return weight
+
+
+def _through_erosion(level: Tensor, ahead: Tensor, here: Tensor) -> None:
+    """Gradient of the erosion: ``ahead`` is added to ``here`` at the voxels that hold the minimum."""
+    axes = _axes(level)
+    minima = [_include_neighbours(torch.minimum, level, level.clone(), axis) for axis in axes]
+    weight = ahead
+    # min(min(z, y), x) from the outside in: first x gets its part, then y, and z what is left
+    for k in range(len(axes) - 1, 0, -1):
+        least = torch.minimum(minima[0], minima[1]) if k == 2 else minima[0]
+        inner = weight * ((least < minima[k]) + 0.5 * (least == minima[k]))
+        here += _to_first(weight - inner, level, minima[k], axes[k])
+        weight = inner
+    here += _to_first(weight, level, minima[0], axes[0])
+
+
+def _axes(images: Tensor) -> list[int]:
+    """The image axes in the order in which ties are settled: z, y, x."""
+    return list(range(1, images.ndim))
+
+
+def _maxima(image: Tensor) -> list[Tensor]:
+    """The image, its maxima over windows of three along x, then also along y, then also along z."""
+    maxima = [image]
+    for axis in reversed(_axes(image)):
+        maxima.append(_include_neighbours(torch.maximum, maxima[-1], maxima[-1].clone(), axis))
+    return maxima
+
+
+def _include_neighbours(extreme: Extreme, image: Tensor, out: Tensor, axis: int) -> Tensor:
+    """``out`` becomes the extreme of itself and of the image's two neighbours along an axis."""
+    length = image.shape[axis] - 1
+    for target, source in ((out.narrow(axis, 1, length), image.narrow(axis, 0, length)),
+                           (out.narrow(axis, 0, length), image.narrow(axis, 1, length))):
+        extreme(target, source, out=target)
+    return out
+
+
+def _to_first(weight: Tensor, image: Tensor, extreme: Tensor, axis: int) -> Tensor:
+    """Hand each voxel's weight to the first voxel of its window along an axis that holds the window's extreme."""
+    length = image.shape[axis] - 1
+    but_last, but_first = (lambda x: x.narrow(axis, 0, length)), (lambda x: x.narrow(axis, 1, length))
+    to_before = (but_last(image) == but_first(extreme)) * but_first(weight)
+    left = weight.clone()
+    but_first(left).sub_(to_before)
+    result = (image == extreme) * left
+    left -= result
+    but_last(result).add_(to_before)
+    but_first(result).add_(but_last(left))
     return result
-
-
-def _erode(image: Tensor) -> Tensor:
-    result = image
-    for axis in range(1, image.ndim):
-        minimum = _window(image, axis, torch.minimum)
-        result = minimum if axis == 1 else torch.minimum(result, minimum, out=result)
-    return result
-
-
-def _dilate(image: Tensor) -> list[Tensor]:
-    """The image, and its maxima over windows along the last axis, the last two, ...: the box comes last."""
-    partial = [image]
-    for axis in range(image.ndim - 1, 0, -1):
-        partial.append(_window(partial[-1], axis, torch.maximum))
-    return partial
-
-
-def _route(gradient: Tensor, source: Tensor, result: Tensor, axis: int) -> Tensor:
-    """Send the gradient of each window along an axis to the first voxel of ``source`` that equals ``result``."""
-    length = source.shape[axis]
-    before = torch.zeros_like(result, dtype=torch.bool)
-    _tail(before, axis).copy_(_head(source, axis) == _tail(result, axis))
-    here = (source == result) & ~before
-    routed = torch.where(here, gradient, 0)
-    if length > 1:
-        after = ~(before | here)
-        _head(routed, axis).add_(_tail(torch.where(before, gradient, 0), axis))
-        _tail(routed, axis).add_(_head(torch.where(after, gradient, 0), axis))
-    return routed
-
-
-def _head(image: Tensor, axis: int) -> Tensor:
-    return image.narrow(axis, 0, image.shape[axis] - 1)
-
-
-def _tail(image: Tensor, axis: int) -> Tensor:
-    return image.narrow(axis, 1, image.shape[axis] - 1)
-
-
-def _route_dilation(gradient: Tensor, partial: list[Tensor]) -> Tensor:
-    """First in scan order: the first plane that holds the maximum, in it the first row, in it the first voxel."""
-    for axis in range(1, gradient.ndim):
-        depth = gradient.ndim - axis
-        gradient = _route(gradient, partial[depth - 1], partial[depth], axis)
-    return gradient
-
-
-def _route_erosion(gradient: Tensor, image: Tensor) -> Tensor:
-    """Through ``minimum(minimum(z, y), x)``: equal sides get half each, and in each axis the first smallest voxel."""
-    minima = [_window(image, axis, torch.minimum) for axis in range(1, image.ndim)]
-    smallest = minima[0]
-    shares = [gradient]
-    for minimum in minima[1:]:
-        share = torch.where(minimum < smallest, gradient, torch.where(minimum == smallest, gradient / 2, 0))
-        keep = torch.where(minimum < smallest, 0.0, torch.where(minimum == smallest, 0.5, 1.0)).to(gradient.dtype)
-        shares = [keep * earlier for earlier in shares] + [share]
-        smallest = torch.minimum(smallest, minimum)
-    return sum((_route(share, image, minimum, axis)
-                for axis, (share, minimum) in enumerate(zip(shares, minima, strict=True), 1)),
-               start=torch.zeros_like(gradient))
