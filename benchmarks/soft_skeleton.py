@@ -3,9 +3,9 @@
     python benchmarks/soft_skeleton.py [--sizes 512x512 64x64x64 128x128x128] [--iterations 3 10 25] [--device cpu]
 
 Both run in turn in one process, on distinct random values (the dense worst case), the best of several runs counts. The
-memory is what a run adds at its highest point: on the CPU resident memory, in a fresh process for each of the two (Linux
-only), allocated memory on CUDA. The last columns are ratios, plain over ours, of a run forward and backward, and of the
-closed form for masks forward only. The values are compared bit by bit on the way.
+memory is what a run adds at its highest point: on the CPU resident memory, in a fresh process for each of the two
+(Linux only), allocated memory on CUDA. The last columns are ratios, plain over ours, of a run forward and backward,
+and of the closed form for masks forward only. The values are compared bit by bit on the way.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import random
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -123,7 +124,8 @@ def _picture(rows: dict, raw: Path, folders: dict[str, Path], model: Path, path:
 @contextmanager
 def _nnunet_prints_to(log: Path) -> Iterator[None]:
     """nnU-Net prints a lot; the progress bars stay on the screen, its lines go to a file."""
-    with log.open("a") as file, redirect_stdout(file):
+    with log.open("a") as file, redirect_stdout(file), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield
 
 
@@ -142,7 +144,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="[OPTIONAL] Default: cpu")
     parser.add_argument("--dimension", choices=("2", "3", "both"), default="both",
                         help="[OPTIONAL] Default: both")
-    parser.add_argument("--seed", type=int, default=0, help="[OPTIONAL] for data, initialisation and sampling. Default: 0")
+    parser.add_argument("--seed", type=int, default=0,
+                        help="[OPTIONAL] for data, initialisation and sampling. Default: 0")
     return parser
 
 

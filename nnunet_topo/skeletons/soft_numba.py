@@ -2,8 +2,8 @@
 
 Kernels take images (Z, Y, X), C-contiguous; an image of two axes has Z = 1. A neighbour outside of the image is
 replaced by the voxel at the border: in a window of three this changes neither the extreme value nor which voxel is the
-first to hold it. Inner loops run over contiguous rows, few at a time, so that they vectorise; extreme values are written
-as conditional expressions because that is what a processor's minimum and maximum instructions compute.
+first to hold it. Inner loops run over contiguous rows, few at a time, so that they vectorise; extreme values are
+written as conditional expressions because that is what a processor's minimum and maximum instructions compute.
 """
 
 from __future__ import annotations

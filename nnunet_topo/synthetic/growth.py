@@ -10,7 +10,7 @@ from nnunet_topo.synthetic.tubes import Branch, Floats, Forest
 _STEP = 0.4  # voxels between two points of a centreline
 _CANDIDATES = 8  # curves drawn for each branch
 _TRIALS = 6  # of these, how many are tried on the grid, the freest first
-_FEWEST_BRANCHES = 5  # of a tree that is worth the name
+_FEWEST_BRANCHES = 3  # of a tree that is worth the name
 _SPROUTS = 24  # places along all vessels where a thin side branch is tried
 
 

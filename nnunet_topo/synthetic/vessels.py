@@ -37,10 +37,12 @@ def vessel_tree(
 ) -> Vessels:  # fmt: skip
     """Draw vessel trees in 2D or 3D with exactly ``trees`` components and ``loops`` loops in each class.
 
-    ``shape`` has two or three axes of at least 16 voxels. Radii are in voxels; ``root_radius`` follows from the shape
-    when None. ``gaps`` is the most places at which a thin vessel fades away in the image, ``distractors`` the most
-    bright spots and faint lines that are no vessels; ``noise`` is relative to the contrast of a thick vessel. With
-    ``classes=2``, arteries (label 1) and veins (label 2, fainter) keep apart. Vessels never enclose a cavity.
+    ``shape`` has two or three axes of at least 16 voxels; 32 leave room for one tree, 64 for two classes. Radii are in
+    voxels; ``root_radius`` follows from the shape when None. ``gaps`` is the most places at which a thin vessel fades
+    away in the image, ``distractors`` the most bright spots and faint lines that are no vessels; ``noise`` is relative
+    to the contrast of a thick vessel. With ``classes=2``, arteries (label 1) and veins (label 2, fainter) keep apart.
+    Vessels never enclose a cavity.
+
     The same seed gives the same vessels. Raises ValueError for arguments out of range, RuntimeError when there is no
     room for that many trees and loops.
     """
