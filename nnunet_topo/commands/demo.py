@@ -41,7 +41,7 @@ class Setup:
 
 
 SETUPS = {
-    2: Setup("Dataset801_TopoDemo2D", "2d", (128, 128), (96, 96), 20, 8, 4, 25),
+    2: Setup("Dataset801_TopoDemo2D", "2d", (128, 128), (96, 96), 20, 8, 4, 40),
     3: Setup("Dataset802_TopoDemo3D", "3d_fullres", (48, 48, 48), (32, 32, 32), 10, 4, 2, 25),
 }
 
@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", default="nnunet_topo_demo",
                         help="[OPTIONAL] new or empty folder for everything. Default: ./nnunet_topo_demo")
     parser.add_argument("--epochs", type=_positive, default=10,
-                        help="[OPTIONAL] short epochs of 25 iterations. Default: 10")
+                        help="[OPTIONAL] short epochs of 25 to 40 iterations. Default: 10")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu",
                         help="[OPTIONAL] Default: cpu")
     parser.add_argument("--dimension", choices=("2", "3", "both"), default="both",
