@@ -191,6 +191,37 @@ def test_an_output_folder_that_cannot_be_written_is_named(datasets, tmp_path):
         short(datasets("classes"), "2d")
 
 
+def test_a_disk_without_room_for_the_checkpoints_is_named(datasets, monkeypatch):
+    from nnunet_topo.nnunet import checks
+
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
+    with pytest.raises(RuntimeError, match="has 0 MB free, but the checkpoints of this network need about"):
+        short(datasets("classes"), "2d")
+
+
+def test_trains_the_second_stage_of_a_cascade(datasets):
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+    dataset = datasets("classes")
+    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / dataset
+    plans = json.loads((preprocessed / f"{PLANS}.json").read_text()) | {"plans_name": "TopoCascade"}
+    configurations = plans["configurations"]
+    configurations["3d_lowres"] = configurations["3d_fullres"] | {"next_stage": "3d_cascade_fullres"}
+    configurations["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    (preprocessed / "TopoCascade.json").write_text(json.dumps(plans))
+    # the label itself stands in for the first stage's prediction
+    folder = preprocessed / configurations["3d_fullres"]["data_identifier"]
+    first_stage = Path(os.environ["nnUNet_results"]) / dataset / "nnUNetTrainerClDice__TopoCascade__3d_lowres" \
+        / "predicted_next_stage" / "3d_cascade_fullres"
+    first_stage.mkdir(parents=True)
+    labels = infer_dataset_class(str(folder))(str(folder))
+    for case in labels.identifiers:
+        labels.save_seg(np.maximum(labels.load_case(case)[1][:], 0)[0].astype(np.uint8), str(first_stage / case))
+
+    model = short(dataset, "3d_cascade_fullres", plans="TopoCascade")
+    assert 0 < checkpoint_of(model)["logging"]["topology/train/cl_dice"][0] <= 1
+
+
 def test_a_failure_while_a_checkpoint_is_written_leaves_the_previous_one(datasets, monkeypatch):
     model = short(datasets("classes"), "2d")
     before = (model / "fold_0" / "checkpoint_final.pth").read_bytes()

@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Path(options.output).resolve()
     if output.exists() and any(output.iterdir()):
         sys.exit(f"The output folder {output} is not empty. Choose another with --output, or remove it first.")
-    require_writable(output)
+    try:
+        require_writable(output)
+    except RuntimeError as error:
+        sys.exit(str(error))
     start = time.perf_counter()
     quiet = {"nnUNet_compile": "f", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "OMP_NUM_THREADS": None}
     with nnunet_folders(output), environment(**quiet):
@@ -81,6 +84,7 @@ def run(setup: Setup, output: Path, options: argparse.Namespace) -> str:
     for trainer in TRAINERS:
         model = _train(setup, trainer, plans, output, options)
         folders[trainer] = output / "predictions" / setup.dataset / trainer
+        print(f"{dimension}D: {trainer} predicts the unseen cases")
         with _nnunet_prints_to(output / "nnunet.log"):
             predict(model, raw / "imagesTs", folders[trainer], device=options.device)
         rows[trainer] = score_predictions(raw / "labelsTs", folders[trainer], model)

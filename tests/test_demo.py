@@ -1,0 +1,27 @@
+"""The demo's refusals; .ci/run runs the demo itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnunet_topo.commands.demo import main
+
+
+def test_refuses_a_folder_that_holds_something_and_leaves_it_alone(tmp_path):
+    (tmp_path / "mine").write_text("")
+    with pytest.raises(SystemExit, match="is not empty"):
+        main(["--output", str(tmp_path)])
+    assert [file.name for file in tmp_path.iterdir()] == ["mine"]
+
+
+def test_refuses_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="cannot be written to"):
+        main(["--output", str(tmp_path / "file" / "demo")])
+
+
+@pytest.mark.parametrize("epochs", ["0", "-1", "two"])
+def test_refuses_numbers_of_epochs_that_are_none(epochs, capsys):
+    with pytest.raises(SystemExit):
+        main(["--epochs", epochs])
+    assert "is not a positive number of epochs" in capsys.readouterr().err
