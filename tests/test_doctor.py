@@ -135,10 +135,12 @@ def test_package_that_fails_on_import_is_wrong(tmp_path: Path, monkeypatch: pyte
 
 
 def test_discovery_names_who_set_the_variable(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if not Path(entry, "nnunet_topo.pth").is_file()])
+    # not syspath_prepend: its undoing would bring this shortened list back
+    bare = [entry for entry in sys.path if not Path(entry, "nnunet_topo.pth").is_file()]
+    monkeypatch.setattr(sys, "path", bare)
     assert doctor.check_discovery().detail == f"{trainers_folder()} (by your export)"
     (ready / "nnunet_topo.pth").touch()
-    monkeypatch.syspath_prepend(ready)
+    monkeypatch.setattr(sys, "path", [str(ready), *bare])
     assert str(ready / "nnunet_topo.pth") in doctor.check_discovery().detail
     monkeypatch.setenv("nnUNet_extTrainer", str(ready))
     assert not doctor.check_discovery().ok
