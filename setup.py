@@ -52,7 +52,7 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
             *["gudhi", "numba", "numpy", "scipy", "connected-components-3d", "matplotlib", "tqdm"],
         ],
         extras_require={
-            "test": ["pytest", "hypothesis", "ruff", "mypy", "pip>=22.3", "setuptools>=77"],
+            "test": ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "pip>=22.3", "setuptools>=77"],
             "study": ["submitit", "PyYAML"],
         },
         entry_points={
