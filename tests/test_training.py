@@ -117,7 +117,7 @@ def test_weight_zero_trains_exactly_as_nnunet_does(datasets):
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
-def test_all_asked_deep_supervision_levels_are_evaluated(datasets):
+def test_asking_for_more_deep_supervision_levels_than_the_network_has_is_refused(datasets):
     dataset = datasets("classes")
     small_plans(dataset, "TopoLevels", {"cl_dice": {"levels": 2}}, features=(8, 16, 32, 32))
     short(dataset, "2d", plans="TopoLevels")
