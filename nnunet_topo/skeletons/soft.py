@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nnunet_topo.skeletons._checks import checked_probabilities
+
 _VOXELS_AT_ONCE = 2**22  # on devices: smaller images are worked on together, larger ones one at a time
 
 
@@ -51,18 +53,9 @@ def soft_skeleton(probabilities: Tensor, iterations: int) -> Tensor:
             other devices would have to wait.
     """
     _check(probabilities, iterations)
-    if not probabilities.is_floating_point():
-        raise TypeError(f"The soft skeleton needs floating-point probabilities, got {probabilities.dtype}; for masks "
-                        "use soft_skeleton_of_mask.")
-    if probabilities.dtype in (torch.float16, torch.bfloat16):
-        probabilities = probabilities.float()
+    probabilities = checked_probabilities(probabilities, "soft skeleton")
     if probabilities.numel() == 0:
         return probabilities.clone()
-    if probabilities.device.type == "cpu":
-        low, high = (float(value) for value in torch.aminmax(probabilities.detach()))
-        if not (low >= 0 and high <= 1):  # also where they are NaN
-            raise ValueError(f"The soft skeleton needs probabilities in [0, 1], got values from {low:g} to {high:g}. "
-                             "Apply softmax or sigmoid to logits first; NaN has no skeleton.")
     if torch.is_grad_enabled() and probabilities.requires_grad:
         return _SoftSkeleton.apply(probabilities, iterations)
     return _forward(probabilities.detach(), iterations, keep=False)[0]
