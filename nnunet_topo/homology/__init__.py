@@ -1,5 +1,15 @@
 """Homology of masks and of probability maps on the pixel or voxel grid."""
 
+from nnunet_topo.homology.betti_matching import BettiMatching, DimensionMatching, Pairs, betti_matching, betti_matchings
 from nnunet_topo.homology.betti_numbers import betti_numbers
+from nnunet_topo.homology.mask_matching import matched_betti_numbers
 
-__all__ = ["betti_numbers"]
+__all__ = [
+    "BettiMatching",
+    "DimensionMatching",
+    "Pairs",
+    "betti_matching",
+    "betti_matchings",
+    "betti_numbers",
+    "matched_betti_numbers",
+]

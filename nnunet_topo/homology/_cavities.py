@@ -1,0 +1,86 @@
+"""The top dimension: holes in 2D, cavities in 3D, by union-find on the dual graph over the walls in falling order.
+
+Top cells are the nodes, the outside is the largest; a wall joins the two beside it. The largest node of a tree is its
+root; the smaller of two joined roots is the cell that ends a feature, the wall the one that starts it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnunet_topo.homology._cells import CREATOR, CRITICAL, labelled, sort_by_value, wall_step, wall_value
+from nnunet_topo.homology._components import find
+from nnunet_topo.skeletons._jit import jit
+
+
+@jit
+def larger(top, one, two):  # type: ignore[no-untyped-def]
+    return top[one] > top[two] or (top[one] == top[two] and one > two)
+
+
+@jit
+def sorted_walls(keys, strides, walls):  # type: ignore[no-untyped-def]
+    """Critical walls in rising order."""
+    count = 0
+    for wall in range(len(walls)):
+        count += walls[wall] == CRITICAL
+    cells = np.empty(count, np.int64)
+    count = 0
+    for wall in range(len(walls)):
+        if walls[wall] == CRITICAL:
+            cells[count] = labelled(wall_value(keys, strides, wall), wall)
+            count += 1
+    return sort_by_value(cells)
+
+
+@jit
+def detach_tops(order_by, strides, parent, walls):  # type: ignore[no-untyped-def]
+    """Take back hangings of a top cell under one that is smaller in another image: there it may represent the tree."""
+    ndim = len(strides)
+    for v in range(len(parent) - 1):
+        w = parent[v]
+        if w != v and larger(order_by, v, w):
+            parent[v] = v
+            for t in range(ndim):
+                if strides[t] == abs(v - w):
+                    walls[ndim * max(v, w) + (t if ndim == 3 else 1 - t)] = CRITICAL
+
+
+@jit
+def cavity_pairs(keys, strides, top, parent, walls, order_by, starts):  # type: ignore[no-untyped-def]
+    """Pairs (wall, top cell) of positive length; walls that join become CREATOR.
+
+    With ``starts`` (N + 1, filled with -1; else empty) the pairs of the image persistence come along: ``order_by``
+    (N + 1) are the top cells' values in the comparison image, each tree keeps its largest cell in that order, and
+    ``starts`` takes, for a cell so killed, the wall that kills it.
+    """
+    between = len(starts) > 0
+    if between:
+        detach_tops(order_by, strides, parent, walls)
+    order = sorted_walls(keys, strides, walls)
+    largest = np.empty(len(parent) if between else 0, np.int32)
+    for v in range(len(largest)):
+        largest[v] = v
+    births, deaths = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
+    count = 0
+    ndim = len(strides)
+    for i in range(len(order) - 1, -1, -1):
+        wall = order[i]
+        v = wall // ndim
+        one, two = find(parent, v), find(parent, v - wall_step(strides, wall))
+        if one == two:
+            continue
+        if larger(top, one, two):
+            one, two = two, one
+        parent[one] = two
+        walls[wall] = CREATOR
+        if between:
+            a, b = largest[one], largest[two]
+            if larger(order_by, a, b):
+                a, b = b, a
+            largest[two] = b
+            starts[a] = wall
+        if wall_value(keys, strides, wall) < top[one]:
+            births[count], deaths[count] = wall, one
+            count += 1
+    return births[:count].copy(), deaths[:count].copy()

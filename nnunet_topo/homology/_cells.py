@@ -1,0 +1,178 @@
+"""Cells of a padded image, their values and their order, for the kernels of Betti matching.
+
+An image is a flat array of int32 keys (the values of 1 - p, mapped so that integers are ordered as the values are) with
+one voxel of ``ABSENT`` around it, so that no kernel asks for borders. ``strides`` are those of the padded array, the
+last one is 1; their number is the number of axes. Voxels are vertices. A cell of ``ndim`` types has the identity
+``ndim * v + type``, with v its lowest corner, and as value the largest key among its corners; cells that stick out are
+absent for that reason. Cells are ordered by (value, identity): identities follow (x, y, z, type).
+
+edges     type t runs from v along axis t
+walls     the facets of top cells: in 2D the edges themselves; in 3D squares, type t across axis t
+top cells one per voxel, with v as lowest corner; one more, number N, stands for everything outside
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnunet_topo.skeletons._jit import jit
+
+ABSENT = np.int32(2**31 - 1)
+
+# What is known of a cell. Below CRITICAL: an edge in 3D, born together with the square that fills its loop, one of
+# the four that contain it. Such pairs, and those of CREATOR and DESTROYER found without any order, are apparent:
+# each is the other's smallest coface and largest face (U. Bauer, "Ripser", J. Appl. Comput. Topol. 5, 2021, section 3).
+CRITICAL = np.uint8(4)  # nothing known yet
+DESTROYER = np.uint8(5)  # ends a feature of one dimension less
+CREATOR = np.uint8(6)  # starts a feature that a top cell ends
+MISSING = np.uint8(7)  # not a cell of the image
+
+
+@jit
+def fill_keys(bits, shape, keys):  # type: ignore[no-untyped-def]
+    """Keys of a padded image from the bit patterns (int32) of its float32 values; an image in 2D has 0 as depth.
+
+    Tells whether all are finite, whether all lie between 0 and 1, and whether all are 0 or 1.
+    """
+    keys[:] = ABSENT
+    depth, height, width = shape
+    flat = depth == 0
+    one, infinity = np.int32(0x3F800000), np.int32(0x7F800000)
+    smallest, largest, mask = ABSENT, -ABSENT, True
+    for x in range(max(depth, 1)):
+        for y in range(height):
+            start = ((0 if flat else (x + 1) * (height + 2)) + y + 1) * (width + 2) + 1
+            source = (x * height + y) * width
+            for z in range(width):
+                b = bits[source + z]
+                key = b ^ ((b >> 31) & ABSENT)
+                keys[start + z] = key
+                smallest, largest = min(smallest, key), max(largest, key)
+                mask &= (key == 0) | (key == one)
+    return -infinity - 1 < smallest and largest < infinity, 0 <= smallest and largest <= one, mask
+
+
+@jit
+def voxel_in_image(v, shape):  # type: ignore[no-untyped-def]
+    """Index in the image of a voxel of the padded image."""
+    depth, height, width = shape
+    row, z = v // (width + 2), v % (width + 2) - 1
+    if depth == 0:
+        return (row - 1) * width + z
+    return ((row // (height + 2) - 1) * height + row % (height + 2) - 1) * width + z
+
+
+@jit
+def edge_value(keys, strides, edge):  # type: ignore[no-untyped-def]
+    ndim = len(strides)
+    v = edge // ndim
+    return max(keys[v], keys[v + strides[edge - ndim * v]])
+
+
+@jit
+def square_value(keys, strides, square):  # type: ignore[no-untyped-def]
+    """Value of a square in 3D."""
+    v = square // 3
+    a, b = spanned(strides, square - 3 * v)
+    return max(max(keys[v], keys[v + a]), max(keys[v + b], keys[v + a + b]))
+
+
+@jit
+def spanned(strides, across):  # type: ignore[no-untyped-def]
+    """Strides along the two axes of a square in 3D, the slower one first."""
+    if across == 0:
+        return strides[1], strides[2]
+    if across == 1:
+        return strides[0], strides[2]
+    return strides[0], strides[1]
+
+
+@jit
+def wall_value(keys, strides, wall):  # type: ignore[no-untyped-def]
+    if len(strides) == 2:
+        return edge_value(keys, strides, wall)
+    return square_value(keys, strides, wall)
+
+
+@jit
+def wall_step(strides, wall):  # type: ignore[no-untyped-def]
+    """A wall parts the top cell at its own corner from the one this many voxels before."""
+    ndim = len(strides)
+    kind = wall % ndim
+    return strides[kind] if ndim == 3 else strides[1 - kind]
+
+
+@jit
+def edge_voxel(keys, strides, edge):  # type: ignore[no-untyped-def]
+    """The voxel that gives an edge its value; of two the last."""
+    ndim = len(strides)
+    v = edge // ndim
+    w = v + strides[edge - ndim * v]
+    return w if keys[w] >= keys[v] else v
+
+
+@jit
+def square_voxel(keys, a, b, v):  # type: ignore[no-untyped-def]
+    """The voxel that gives a square its value; of several the last."""
+    best = v + a + b
+    for corner in (v + a, v + b, v):
+        if keys[corner] > keys[best]:
+            best = corner
+    return best
+
+
+@jit
+def wall_voxel(keys, strides, wall):  # type: ignore[no-untyped-def]
+    if len(strides) == 2:
+        return edge_voxel(keys, strides, wall)
+    a, b = spanned(strides, wall % 3)
+    return square_voxel(keys, a, b, wall // 3)
+
+
+@jit
+def top_voxel(keys, strides, v):  # type: ignore[no-untyped-def]
+    """The voxel that gives a top cell its value; of several the last in 2D, but the first in 3D."""
+    a, b = strides[len(strides) - 2], strides[len(strides) - 1]
+    if len(strides) == 2:
+        return square_voxel(keys, a, b, v)
+    best = v
+    for start in (v, v + strides[0]):
+        for corner in (start, start + b, start + a, start + a + b):
+            if keys[corner] > keys[best]:
+                best = corner
+    return best
+
+
+@jit
+def labelled(value, cell):  # type: ignore[no-untyped-def]
+    """A cell with its value in front, in one integer."""
+    return (np.int64(value) << 32) | np.int64(cell)
+
+
+@jit
+def sort_by_value(cells):  # type: ignore[no-untyped-def]
+    """Cells (int32) in rising order from :func:`labelled` ones, given by rising identity, by radix sort."""
+    length = len(cells)
+    smallest, largest = np.int64(ABSENT), -np.int64(ABSENT) - 1
+    for i in range(length):
+        smallest, largest = min(smallest, cells[i] >> 32), max(largest, cells[i] >> 32)
+    here, there = cells, np.empty(length, np.int64)
+    count = np.empty(2048, np.int64)
+    shift = 0
+    while length > 0 and (largest - smallest) >> shift > 0:
+        count[:] = 0
+        for i in range(length):
+            count[(((here[i] >> 32) - smallest) >> shift) & 2047] += 1
+        total = 0
+        for digit in range(2048):
+            total, count[digit] = total + count[digit], total
+        for i in range(length):
+            digit = (((here[i] >> 32) - smallest) >> shift) & 2047
+            there[count[digit]] = here[i]
+            count[digit] += 1
+        here, there = there, here
+        shift += 11
+    result = np.empty(length, np.int32)
+    for i in range(length):
+        result[i] = here[i] & np.int64(0xFFFFFFFF)
+    return result

@@ -1,0 +1,116 @@
+"""Dimension 0: components, by union-find over the edges in rising order. The oldest vertex of a tree is its root."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnunet_topo.homology._cells import CRITICAL, DESTROYER, edge_value, labelled, sort_by_value
+from nnunet_topo.skeletons._jit import jit
+
+
+@jit
+def find(parent, node):  # type: ignore[no-untyped-def]
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@jit
+def older(keys, v, w):  # type: ignore[no-untyped-def]
+    return keys[v] < keys[w] or (keys[v] == keys[w] and v < w)
+
+
+@jit
+def sorted_edges(keys, strides, edges):  # type: ignore[no-untyped-def]
+    """Critical edges in rising order."""
+    count = 0
+    for edge in range(len(edges)):
+        count += edges[edge] == CRITICAL
+    cells = np.empty(count, np.int64)
+    count = 0
+    for edge in range(len(edges)):
+        if edges[edge] == CRITICAL:
+            cells[count] = labelled(edge_value(keys, strides, edge), edge)
+            count += 1
+    return sort_by_value(cells)
+
+
+@jit
+def component_pairs(keys, strides, parent, edges):  # type: ignore[no-untyped-def]
+    """Pairs (vertex, edge) of positive length, and the oldest vertex; edges that join become DESTROYER."""
+    order = sorted_edges(keys, strides, edges)
+    births, deaths = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
+    count = 0
+    ndim = len(strides)
+    for edge in order:
+        v = edge // ndim
+        one, two = find(parent, v), find(parent, v + strides[edge - ndim * v])
+        if one == two:
+            continue
+        if older(keys, one, two):
+            one, two = two, one
+        parent[one] = two
+        edges[edge] = DESTROYER
+        if keys[one] < edge_value(keys, strides, edge):
+            births[count], deaths[count] = one, edge
+            count += 1
+    return births[:count].copy(), deaths[:count].copy()
+
+
+@jit
+def detach_vertices(strides, order_by, parent, edges):  # type: ignore[no-untyped-def]
+    """Take back hangings of a vertex under one that is younger in another image: there it may represent the tree."""
+    ndim = len(strides)
+    for v in range(len(parent)):
+        w = parent[v]
+        if w != v and older(order_by, v, w):
+            parent[v] = v
+            low, step = min(v, w), abs(v - w)
+            for t in range(ndim):
+                if strides[t] == step:
+                    edges[ndim * low + t] = CRITICAL
+
+
+@jit
+def matched_components(keys, floor, first, second, alike, strides, parent, edges):  # type: ignore[no-untyped-def]
+    """Vertices of two images that the same edge of their comparison image kills, in the two image persistences.
+
+    ``keys`` are those of the comparison, whose values below ``floor`` count as equal to it. ``first`` and ``second``
+    are the keys by which each tree keeps its oldest vertex; ``alike``: second is keys. Edges that join become
+    DESTROYER.
+    """
+    detach_vertices(strides, first, parent, edges)
+    if not alike:
+        detach_vertices(strides, second, parent, edges)
+    order = sorted_edges(keys, strides, edges)
+    oldest_first = np.empty(len(keys), np.int32)
+    for v in range(len(keys)):
+        oldest_first[v] = v
+    oldest_second = oldest_first[:0] if alike else oldest_first.copy()
+    killed_first, killed_second = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
+    count = 0
+    ndim = len(strides)
+    for edge in order:
+        v = edge // ndim
+        one, two = find(parent, v), find(parent, v + strides[edge - ndim * v])
+        if one == two:
+            continue
+        if older(keys, one, two):
+            one, two = two, one
+        parent[one] = two
+        edges[edge] = DESTROYER
+        a, b = oldest_first[one], oldest_first[two]
+        if older(first, a, b):
+            a, b = b, a
+        oldest_first[two] = b
+        c = one
+        if not alike:
+            c, d = oldest_second[one], oldest_second[two]
+            if older(second, c, d):
+                c, d = d, c
+            oldest_second[two] = d
+        if max(keys[one], floor) < edge_value(keys, strides, edge):
+            killed_first[count], killed_second[count] = a, c
+            count += 1
+    return killed_first[:count].copy(), killed_second[:count].copy()

@@ -1,0 +1,216 @@
+"""Dimension 1 of a volume: loops, by reduction of the boundary matrix of squares.
+
+Columns are squares, rows are edges. Cleared are squares that start a cavity; left out are edges that end a component.
+Apparent pairs are never built: when the largest edge of a column belongs to one, the boundary of its square is added
+on the fly. The column at work is a heap of edges with their values in front, in which those that stand twice cancel
+when they come up. Only columns that had to be changed are stored.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnunet_topo.homology._cells import (
+    CRITICAL,
+    DESTROYER,
+    edge_value,
+    labelled,
+    sort_by_value,
+    spanned,
+    square_value,
+)
+from nnunet_topo.skeletons._jit import jit
+
+WANTED = np.uint8(8)  # the code of rows for which a reduction is made
+KEPT = np.uint8(9)  # a DESTROYER that is none in the comparison: stored, for the reductions there
+NOTHING = np.int64(-(2**63))  # below every labelled edge
+
+
+@jit
+def keep_edges(edges, others):  # type: ignore[no-untyped-def]
+    """Columns will be used for the reductions of another image too: its rows must be in them."""
+    for edge in range(len(others)):
+        if edges[edge] == DESTROYER and others[edge] != DESTROYER:
+            edges[edge] = KEPT
+
+
+@jit
+def square_beside(edge, number, strides):  # type: ignore[no-untyped-def]
+    """The square with that number of the four around an edge, the smallest identity first."""
+    v = edge // 3
+    axis = edge - 3 * v
+    first, second = (1 if axis == 0 else 0), (1 if axis == 2 else 2)
+    if number == 0:
+        return 3 * (v - strides[first]) + second
+    if number == 1:
+        return 3 * (v - strides[second]) + first
+    return 3 * v + (first if number == 2 else second)
+
+
+@jit
+def boundary(square, keys, codes, strides):  # type: ignore[no-untyped-def]
+    """The four edges of a square, labelled; NOTHING for those that are left out."""
+    v = square // 3
+    across = square - 3 * v
+    first, second = (1 if across == 0 else 0), (1 if across == 2 else 2)
+    a, b = spanned(strides, across)
+    k00, k01, k10, k11 = keys[v], keys[v + b], keys[v + a], keys[v + a + b]
+    e0, e1, e2, e3 = 3 * v + first, 3 * v + second, 3 * (v + a) + second, 3 * (v + b) + first
+    return (
+        labelled(max(k00, k10), e0) if codes[e0] != DESTROYER else NOTHING,
+        labelled(max(k00, k01), e1) if codes[e1] != DESTROYER else NOTHING,
+        labelled(max(k10, k11), e2) if codes[e2] != DESTROYER else NOTHING,
+        labelled(max(k01, k11), e3) if codes[e3] != DESTROYER else NOTHING,
+    )
+
+
+@jit
+def edge_of(item):  # type: ignore[no-untyped-def]
+    return item & np.int64(0xFFFFFFFF)
+
+
+@jit
+def push(heap, size, item):  # type: ignore[no-untyped-def]
+    """Add an item to a heap of the given size, whose largest is the first; the new size."""
+    if item == NOTHING:
+        return size
+    place = size
+    while place > 0:
+        above = (place - 1) >> 1
+        if heap[above] >= item:
+            break
+        heap[place] = heap[above]
+        place = above
+    heap[place] = item
+    return size + 1
+
+
+@jit
+def pop(heap, size):  # type: ignore[no-untyped-def]
+    """Remove the largest item; the new size."""
+    size -= 1
+    item = heap[size]
+    place = 0
+    while True:
+        below = 2 * place + 1
+        if below >= size:
+            break
+        if below + 1 < size and heap[below + 1] > heap[below]:
+            below += 1
+        if heap[below] <= item:
+            break
+        heap[place] = heap[below]
+        place = below
+    heap[place] = item
+    return size
+
+
+@jit
+def pop_single(heap, size):  # type: ignore[no-untyped-def]
+    """Remove the largest item that stands an odd number of times, and all above it: (item or NOTHING, size)."""
+    while size > 0:
+        item = heap[0]
+        size = pop(heap, size)
+        if size == 0 or heap[0] != item:
+            return item, size
+        size = pop(heap, size)
+    return NOTHING, size
+
+
+@jit
+def with_room(array, size):  # type: ignore[no-untyped-def]
+    if size <= len(array):
+        return array
+    longer = np.empty(2 * size, array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+@jit
+def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # type: ignore[no-untyped-def]
+    """Reduce the boundary matrix: the column that claims each edge (-1: none), and the reduced columns.
+
+    columns  squares in their order, none of which is part of an apparent pair
+    keys     by which the edges are ordered
+    codes    of the edges: below CRITICAL, paired with the square of that number around it; DESTROYER, left out
+    wanted   stop when so many edges with the code WANTED are claimed; -1: reduce all
+    seeds    (columns or 0, 2): slices of ``stored`` with the edges to start with instead of the boundary, if not empty
+
+    Column j, reduced, is stored as the edges store[start[j]:end[j]]; as nothing where nothing was added.
+    """
+    owner = np.full(len(codes), -1, np.int32)
+    start, end = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
+    store, used = np.empty(1024, np.int32), 0
+    heap, size = np.empty(64, np.int64), 0
+    for j in range(len(columns)):
+        size = 0
+        first, beyond = (seeds[j, 0], seeds[j, 1]) if len(seeds) > 0 else (0, 0)
+        heap = with_room(heap, beyond - first + 4)
+        if first == beyond:
+            for item in boundary(columns[j], keys, codes, strides):
+                size = push(heap, size, item)
+        for i in range(first, beyond):
+            if codes[stored[i]] != DESTROYER:
+                size = push(heap, size, labelled(edge_value(keys, strides, stored[i]), stored[i]))
+        added = False
+        while True:
+            pivot, size = pop_single(heap, size)
+            if pivot == NOTHING:
+                break
+            edge = edge_of(pivot)
+            k = owner[edge]
+            if codes[edge] < CRITICAL:
+                square = square_beside(edge, codes[edge], strides)
+            elif k < 0:
+                break
+            else:
+                square = columns[k]
+                from_store, to_store, source = start[k], end[k], store
+                if from_store == to_store and len(seeds) > 0:
+                    from_store, to_store, source = seeds[k, 0], seeds[k, 1], stored
+                if from_store < to_store:
+                    heap = with_room(heap, size + to_store - from_store + 4)
+                    for i in range(from_store, to_store):
+                        other = source[i]
+                        if other != edge and codes[other] != DESTROYER:
+                            size = push(heap, size, labelled(edge_value(keys, strides, other), other))
+                    added = True
+                    continue
+            added = True
+            heap = with_room(heap, size + 4)
+            for item in boundary(square, keys, codes, strides):
+                if item != pivot:
+                    size = push(heap, size, item)
+        if pivot == NOTHING:
+            continue
+        owner[edge] = j
+        if codes[edge] == WANTED:
+            wanted -= 1
+            if wanted == 0:
+                break
+        if added:
+            start[j] = used
+            while pivot != NOTHING:
+                store = with_room(store, used + 1)
+                store[used] = edge_of(pivot)
+                used += 1
+                pivot, size = pop_single(heap, size)
+            end[j] = used
+    return owner, start, end, store[:used]
+
+
+@jit
+def sorted_squares(keys, strides, squares, largest):  # type: ignore[no-untyped-def]
+    """Critical squares in rising order, up to a largest value."""
+    count = 0
+    for square in range(len(squares)):
+        count += squares[square] == CRITICAL
+    cells = np.empty(count, np.int64)
+    count = 0
+    for square in range(len(squares)):
+        if squares[square] == CRITICAL:
+            value = square_value(keys, strides, square)
+            if value <= largest:
+                cells[count] = labelled(value, square)
+                count += 1
+    return sort_by_value(cells[:count])

@@ -1,0 +1,47 @@
+"""What is asked of the pieces of masks, in one pass each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnunet_topo.skeletons._jit import jit
+
+
+@jit
+def shared_pieces(pieces, one, two, shape, count):  # type: ignore[no-untyped-def]
+    """How many of ``count`` pieces have voxels of both masks; and which edge reaches which pieces first.
+
+    The first edge is given by its number, in the order of edges of the shape (of three axes), for pieces with voxels of
+    one mask only, of the other only, and of both.
+    """
+    kinds = np.zeros(count + 1, np.uint8)
+    for v in range(len(pieces)):
+        if pieces[v] != 0:
+            kinds[pieces[v]] |= one[v] + 2 * two[v]
+    depth, height, width = shape
+    first = np.full(4, 3 * len(pieces), np.int64)
+    v = 0
+    for x in range(depth):
+        for y in range(height):
+            for z in range(width):
+                kind = kinds[pieces[v]]
+                if kind != 0:  # a voxel is first reached along the first axis on which there is one before it
+                    if x > 0:
+                        edge = 3 * (v - height * width)
+                    elif y > 0:
+                        edge = 3 * (v - width) + 1
+                    else:
+                        edge = 3 * (v - 1) + 2 if z > 0 else -1
+                    first[kind] = min(first[kind], edge)
+                v += 1
+    return np.sum(kinds == 3), first[1:]
+
+
+@jit
+def last_voxels(pieces, among, count):  # type: ignore[no-untyped-def]
+    """For each number of a piece the last of its voxels that is among some; -1 if none is."""
+    last = np.full(count + 1, -1, np.int64)
+    for v in range(len(pieces)):
+        if among[v]:
+            last[pieces[v]] = v
+    return last
