@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 import torch
 import torch.multiprocessing
 
-from nnunet_topo.losses import ClDiceLoss, cl_dice_loss
-from nnunet_topo.skeletons import soft_skeleton, soft_skeleton_of_mask
+from nnunet_topo.losses import ClDiceLoss
+from nnunet_topo.skeletons import soft_skeleton, soft_skeleton_of_mask, thin
 
 GOLDEN = Path(__file__).parent / "golden"
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -125,10 +126,11 @@ def test_a_classes_absence_from_a_sample_does_not_dilute_the_others():
     target = tubes(16, 20)
     target[0, 1] = False
     probabilities = torch.rand(target.shape, generator=torch.Generator().manual_seed(0))
-    by_hand = [cl_dice_loss(probabilities[b : b + 1, c : c + 1], target[b : b + 1, c : c + 1], iterations=3).item()
+    loss = ClDiceLoss(iterations=3)
+    by_hand = [loss(probabilities[b : b + 1, c : c + 1], target[b : b + 1, c : c + 1]).item()
                for b, c in ((0, 0), (1, 0), (1, 1))]
-    loss = cl_dice_loss(probabilities, target, iterations=3).item()
-    assert loss == pytest.approx((by_hand[0] + (by_hand[1] + by_hand[2]) / 2) / 2, rel=1e-5)
+    whole = loss(probabilities, target).item()
+    assert whole == pytest.approx((by_hand[0] + (by_hand[1] + by_hand[2]) / 2) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -236,3 +238,70 @@ def test_batch_wise_sums_over_the_processes_of_a_distributed_training(tmp_path):
         there, gradient = torch.load(tmp_path / f"{rank}.pt")
         assert there.item() == pytest.approx(loss.item(), rel=1e-6)
         torch.testing.assert_close(gradient[0], probabilities.grad[rank], rtol=1e-4, atol=1e-7)
+
+
+def broken_tubes(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    target = tubes(*shape)
+    probabilities = torch.where(target, 0.9, 0.1)
+    probabilities[..., shape[-1] // 2] = 0.2
+    return probabilities, target
+
+
+@pytest.mark.parametrize("spatial", SPACES, ids=str)
+def test_topological_form_is_the_formula_on_thinned_masks(spatial):
+    probabilities, target = broken_tubes(*spatial)
+    skeleton, true_skeleton = thin(probabilities > 0.5, border="anchored"), thin(target, border="anchored")
+    expected = []
+    for b, c in itertools.product(range(2), range(2)):
+        s_p, s_l, p, v = skeleton[b, c], true_skeleton[b, c], probabilities[b, c], target[b, c]
+        precision, sensitivity = ((s_p & v).sum() + 1) / (s_p.sum() + 1), (p[s_l].sum() + 1) / (s_l.sum() + 1)
+        expected.append(float(1 - 2 * precision * sensitivity / (precision + sensitivity)))
+    loss = ClDiceLoss(skeleton="topological", beta=0.0)
+    assert loss(probabilities, target).item() == pytest.approx(sum(expected) / 4, rel=1e-5)
+    assert loss(target.float(), target).item() == 0
+
+
+@pytest.mark.parametrize("spatial", SPACES, ids=str)
+def test_topological_form_pulls_a_missing_piece_of_the_skeleton_up_and_a_false_one_down(spatial):
+    probabilities, target = broken_tubes(*spatial)
+    false = torch.zeros_like(target)
+    false[(0, 0, *[slice(0, 2)] * len(spatial))] = True
+    false &= ~target
+    probabilities = torch.where(false, 0.8, probabilities).requires_grad_()
+    ClDiceLoss(skeleton="topological", beta=0.0)(probabilities, target).backward()
+    gap = thin(target, border="anchored")[..., spatial[-1] // 2]
+    assert (probabilities.grad[..., spatial[-1] // 2][gap] < 0).all()
+    of_false = probabilities.grad[thin(false, border="anchored") & false]
+    assert (of_false > 0).all() and len(of_false) > 0
+
+
+def test_topological_form_draws_its_noise_from_torchs_generator():
+    probabilities, target = broken_tubes(16, 20)
+    loss = ClDiceLoss(skeleton="topological", samples=2)
+    values = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        values.append(loss(probabilities * 0.6 + 0.2, target).item())
+    assert values[0] == values[1] != values[2]
+
+
+@pytest.mark.parametrize("spatial", SPACES, ids=str)
+def test_topological_form_hides_ignored_voxels(spatial):
+    generator = torch.Generator().manual_seed(0)
+    probabilities, target = broken_tubes(*spatial)
+    probabilities.requires_grad_()
+    valid = torch.rand(2, 1, *spatial, generator=generator) > 0.3
+    loss = ClDiceLoss(skeleton="topological", beta=0.0)
+    value = loss(probabilities, target, valid)
+    value.backward()
+    hidden = (~valid).expand_as(target)
+    assert (probabilities.grad[hidden] == 0).all() and (probabilities.grad[~hidden] != 0).any()
+    other = torch.where(hidden, torch.rand(target.shape, generator=generator), probabilities.detach())
+    assert loss(other, torch.where(hidden, ~target, target), valid).item() == value.item()
+
+
+def test_only_the_soft_form_takes_its_iterations_from_the_labels():
+    assert ClDiceLoss.from_labels({"skeleton": "soft"})["iterations"][1:] == (3, 25)
+    assert ClDiceLoss.from_labels({"skeleton": "topological"}) == {}
+    with pytest.raises(ValueError, match="skeleton must be 'soft' or 'topological', got 'thin'"):
+        ClDiceLoss(skeleton="thin")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -51,14 +52,22 @@ def log_of(model: Path) -> str:
     return "\n".join(path.read_text() for path in sorted((model / "fold_0").glob("training_log_*.txt")))
 
 
-@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
-@pytest.mark.parametrize("kind", ["classes", "regions", "ignore", "regions_ignore"])
-def test_trains_and_predicts(datasets, kind, configuration, tmp_path):
-    model = short(datasets(kind), configuration)
+KINDS = ["classes", "regions", "ignore", "regions_ignore"]
+CONFIGURATIONS = ["2d", "3d_fullres"]
+TERMS = {"nnUNetTrainerClDice": "cl_dice", "nnUNetTrainerSkeletonRecall": "skeleton_recall",
+         "nnUNetTrainerClDiceTopological": "cl_dice"}
+
+
+@pytest.mark.parametrize(("trainer", "kind", "configuration"), [
+    *itertools.product(["nnUNetTrainerClDice", "nnUNetTrainerSkeletonRecall"], KINDS, CONFIGURATIONS),
+    *(("nnUNetTrainerClDiceTopological", *case) for case in [("classes", "3d_fullres"), ("regions_ignore", "2d")]),
+])
+def test_trains_and_predicts(datasets, trainer, kind, configuration, tmp_path):
+    model = short(datasets(kind), configuration, trainer)
     parts = checkpoint_of(model)["logging"]
-    assert 0 < parts["topology/train/cl_dice"][0] <= 1
-    assert parts["train_losses"][0] == pytest.approx(
-        parts["topology/train/base"][0] + parts["topology/train/cl_dice"][0], abs=1e-4)
+    term = parts[f"topology/train/{TERMS[trainer]}"][0]
+    assert 0 < term <= 1
+    assert parts["train_losses"][0] == pytest.approx(parts["topology/train/base"][0] + term, abs=1e-4)
     assert (model / "fold_0" / "progress_topology.png").stat().st_size > 1000
     assert (model / "fold_0" / "progress.png").exists()
 
@@ -253,6 +262,56 @@ def test_trains_without_deep_supervision_and_combines_with_nnunets_own_variants(
                         lambda name: nnUNetTrainerClDiceNoDeepSupervision)
     model = short(datasets("classes"), "2d")
     assert 0 < checkpoint_of(model)["logging"]["topology/train/cl_dice"][0] <= 1
+
+
+@pytest.mark.parametrize(("kind", "configuration"), [("classes", "3d_fullres"), ("regions_ignore", "2d")])
+def test_betti_matching_trains_after_its_warm_up(datasets, kind, configuration):
+    dataset = datasets(kind)
+    settings = {"betti_matching": {"start_epoch": 1, "ramp_epochs": 0, "crop_3d": 16, "crop_2d": 24}}
+    folder = Path(os.environ["nnUNet_preprocessed"]) / dataset
+    write_small_plans(folder, {"2d": (32, 32), "3d_fullres": (16, 32, 32)}, name="TopoBetti", settings=settings)
+    model = short(dataset, configuration, "nnUNetTrainerBettiMatching", "TopoBetti", epochs=2)
+    before, after = checkpoint_of(model)["logging"]["topology/train/betti_matching"]
+    assert np.isnan(before) and after > 0
+    assert "betti_matching: ready after" in log_of(model)
+    short(dataset, configuration, "nnUNetTrainerBettiMatching", "TopoBetti", epochs=3, continue_training=True)
+
+
+@pytest.mark.parametrize("kind", ["ignore", "regions_ignore"])
+def test_terms_combine_and_get_what_the_loader_prepared_at_every_level(datasets, kind, monkeypatch):
+    from nnunetv2.run import run_training
+
+    from nnunet_topo.losses import ClDiceLoss, SkeletonRecallLoss
+    from nnunet_topo.nnunet import Term, TopologyTrainer
+
+    class nnUNetTrainerAll(TopologyTrainer):
+        cl_dice = Term(ClDiceLoss, options={"skeleton": "topological"})
+        skeleton_recall = Term(SkeletonRecallLoss, levels=2)
+
+    class nnUNetTrainerAllNoDeepSupervision(nnUNetTrainerAll):
+        skeleton_recall = Term(SkeletonRecallLoss)
+
+        def __init__(self, plans, configuration, fold, dataset_json, device):
+            super().__init__(plans, configuration, fold, dataset_json, device)
+            self.enable_deep_supervision = False
+
+    given = []
+    original = SkeletonRecallLoss.forward
+
+    def forward(self, probabilities, target, valid=None, prepared=None):
+        given.append((probabilities.shape, prepared is not None and torch.equal(prepared, self.prepare(target))))
+        return original(self, probabilities, target, valid, prepared)
+
+    monkeypatch.setattr(SkeletonRecallLoss, "forward", forward)
+    small_plans(datasets(kind), "TopoAll", {}, features=(8, 16, 32, 32))
+    for trainer, levels in ((nnUNetTrainerAll, 2), (nnUNetTrainerAllNoDeepSupervision, 1)):
+        given.clear()
+        monkeypatch.setattr(run_training, "recursive_find_trainer_class_by_name", lambda name, trainer=trainer: trainer)
+        parts = checkpoint_of(short(datasets(kind), "2d", plans="TopoAll"))["logging"]
+        assert len(given) == 3 * levels and all(equal for _, equal in given)  # two batches, one of validation
+        assert len({shape for shape, _ in given}) == levels
+        total = sum(parts[f"topology/train/{name}"][0] for name in ("base", "cl_dice", "skeleton_recall"))
+        assert parts["train_losses"][0] == pytest.approx(total, abs=1e-4)
 
 
 def small_plans(dataset: str, name: str, settings: dict, features=(8, 16, 32)) -> None:

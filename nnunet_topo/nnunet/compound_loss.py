@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_topo.nnunet.prepared_targets import prepares
 from nnunet_topo.nnunet.terms import Term
 
 
@@ -45,6 +48,7 @@ class CompoundLoss(nn.Module):
         self.has_regions = has_regions
         self.ignore_label = ignore_label
         self.epoch = 0
+        self.prepared: list[dict[str, Tensor]] = []  # for each output, what the loader made for the terms; used once
         self._sums: dict[str, Tensor] = {}
         self._calls = 0
 
@@ -56,12 +60,11 @@ class CompoundLoss(nn.Module):
             target: nnU-Net's target of the same form.
         """
         outputs, targets = _as_list(output), _as_list(target)
+        prepared, self.prepared = self.prepared or [{} for _ in outputs], []
         if outputs[0].device.type == "cpu":  # free on the CPU; elsewhere it would wait for the device
             _require_finite(outputs[0])
-        total = self.base(output, target)
-        self._record("base", total)
         weights = {name: term.weight_at(self.epoch) for name, term in self.schedule.items()}
-        values: dict[str, Tensor] = {}
+        ends: list[tuple[str, float, Callable[[], Tensor]]] = []
         for level, (logits, labels) in enumerate(zip(outputs, targets, strict=True)):
             here = {name: self.level_weights[name][level] for name, weight in weights.items()
                     if weight > 0 and level < len(self.level_weights[name]) and self.level_weights[name][level] > 0}
@@ -69,10 +72,23 @@ class CompoundLoss(nn.Module):
                 continue
             with _without_autocast(logits.device):
                 probabilities = self._foreground(logits)
-                channels, valid = self._channels(labels, probabilities.shape[1])
-                for name, level_weight in here.items():
-                    value = level_weight * self.terms[name](probabilities, channels, valid)
-                    values[name] = values[name] + value if name in values else value
+                count = probabilities.shape[1]
+                channels, valid = self._channels(labels, count), self._valid(labels)
+            for name, level_weight in here.items():
+                more = [self._channels(prepared[level][name], count)] if name in prepared[level] else []
+                term: Any = self.terms[name]
+                arguments = (probabilities, channels, valid, *more)
+                with _without_autocast(logits.device):
+                    # a term that works in the background begins now, and nnU-Net's loss is computed meanwhile
+                    end = term.start(*arguments) if hasattr(term, "start") else partial(term, *arguments)
+                ends.append((name, level_weight, end))
+        total = self.base(output, target)
+        self._record("base", total)
+        values: dict[str, Tensor] = {}
+        for name, level_weight, end in ends:
+            with _without_autocast(outputs[0].device):
+                value: Tensor = level_weight * end()
+            values[name] = values[name] + value if name in values else value
         for name, value in values.items():
             self._record(name, value)
             total = total + weights[name] * value
@@ -91,6 +107,11 @@ class CompoundLoss(nn.Module):
     def part_names(self) -> list[str]:
         return ["base", *self.terms]
 
+    def preparing(self, level: int) -> list[str]:
+        """The terms for which the loader prepares something at a deep-supervision output, in their order."""
+        return [name for name, term in self.terms.items()
+                if prepares(term) and self.schedule[name].weight > 0 and level < self.schedule[name].levels]
+
     def notices(self) -> list[str]:
         """Sentences that the terms have for the user since the last call."""
         return [f"{name}: {sentence}" for name, term in self.terms.items()
@@ -103,16 +124,18 @@ class CompoundLoss(nn.Module):
         logits = logits.float()
         return torch.sigmoid(logits) if self.has_regions else torch.softmax(logits, 1)[:, 1:]
 
-    def _channels(self, target: Tensor, channels: int) -> tuple[Tensor, Tensor | None]:
-        """One bool channel per class or region, and where the target is not the ignore label."""
+    def _channels(self, target: Tensor, channels: int) -> Tensor:
+        """One bool channel per class or region."""
         if self.has_regions:
-            regions = target.bool()
-            if self.ignore_label is None:
-                return regions, None
-            return regions[:, :-1], ~regions[:, -1:]
+            return target[:, :channels].bool()
         classes = torch.arange(1, channels + 1, device=target.device).view(1, -1, *[1] * (target.ndim - 2))
-        valid = None if self.ignore_label is None else target != self.ignore_label
-        return target == classes, valid
+        return target == classes
+
+    def _valid(self, target: Tensor) -> Tensor | None:
+        """Where the target is not the ignore label."""
+        if self.ignore_label is None:
+            return None
+        return ~target[:, -1:].bool() if self.has_regions else target != self.ignore_label
 
     def _record(self, name: str, value: Tensor) -> None:
         value = value.detach().float()

@@ -25,7 +25,7 @@ def settings_from_labels(trainer: TopologyTrainer, terms: dict[str, Term]) -> di
     Also checks that no training label map holds a value that dataset.json does not name.
     """
     measures: dict[str, Measure] = {_name(function): function for term in terms.values()
-                                    for function in getattr(term.loss, "from_labels", {}).values()}
+                                    for function, _, _ in _wanted(term).values()}
     fingerprint = _on_first_rank(trainer, measures)
     _refuse_foreign_labels(trainer, fingerprint)
     return {name: _filled(trainer, name, term, fingerprint) for name, term in terms.items()}
@@ -33,11 +33,8 @@ def settings_from_labels(trainer: TopologyTrainer, terms: dict[str, Term]) -> di
 
 def _filled(trainer: TopologyTrainer, name: str, term: Term, fingerprint: LabelFingerprint) -> Term:
     options: dict[str, Any] = dict(term.options)
-    for option, function in getattr(term.loss, "from_labels", {}).items():
-        if term.settings()[option] is not None:
-            continue
+    for option, (function, low, high) in _wanted(term).items():
         value, case, region = fingerprint.largest(_name(function))
-        low, high = term.loss.bounds_from_labels[option]  # type: ignore[attr-defined]
         options[option] = min(max(value, low), high)
         trainer.print_to_log_file(f"{name}.{option} = {options[option]}, from the training labels: the largest need is "
                                   f"{value} (label {region} of {case}), bounded to {low}..{high}.")
@@ -47,6 +44,13 @@ def _filled(trainer: TopologyTrainer, name: str, term: Term, fingerprint: LabelF
                 f"thick parts are not scored by this term. Set it in the plans, "
                 f'"nnunet_topo": {{"{name}": {{"{option}": {value}}}}}, if they matter; the cost grows with it.')
     return replace(term, options=options)
+
+
+def _wanted(term: Term) -> dict[str, tuple[Measure, int, int]]:
+    """Options that are None and that the loss takes from the labels, with their measure and its bounds."""
+    settings = term.settings()
+    wanted: dict[str, tuple[Measure, int, int]] = getattr(term.loss, "from_labels", lambda settings: {})(settings)
+    return {option: rule for option, rule in wanted.items() if settings[option] is None}
 
 
 def _on_first_rank(trainer: TopologyTrainer, measures: dict[str, Measure]) -> LabelFingerprint:

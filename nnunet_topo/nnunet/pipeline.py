@@ -165,15 +165,19 @@ def predict(
     device: str = "cpu",
     mirroring: bool = True,
     checkpoint: str = "checkpoint_final.pth",
+    probabilities: bool = False,
 ) -> Path:
-    """Predict every case of a folder with a trained model, as ``nnUNetv2_predict`` does, without worker processes."""
+    """Predict every case of a folder with a trained model, as ``nnUNetv2_predict`` does, without worker processes.
+
+    With ``probabilities``, as with ``--save_probabilities``, each case also gets a ``.npz`` with them (classes, *S).
+    """
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     predictor = nnUNetPredictor(use_mirroring=mirroring, device=torch.device(device), allow_tqdm=False,
                                 perform_everything_on_device=device == "cuda")
     predictor.initialize_from_trained_model_folder(str(model), tuple(folds), checkpoint)
     output.mkdir(parents=True, exist_ok=True)
-    predictor.predict_from_files_sequential(str(images), str(output))
+    predictor.predict_from_files_sequential(str(images), str(output), save_probabilities=probabilities)
     return output
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -16,6 +18,7 @@ from nnunet_topo.files import written_at_once
 from nnunet_topo.nnunet.checks import require_path, require_room, require_stages, require_writable
 from nnunet_topo.nnunet.compound_loss import CompoundLoss
 from nnunet_topo.nnunet.label_settings import settings_from_labels
+from nnunet_topo.nnunet.prepared_targets import PreparedTargets, split_target
 from nnunet_topo.nnunet.progress import plot_parts
 from nnunet_topo.nnunet.terms import PLANS_KEY, Term, declared_terms, resolve_terms
 
@@ -72,6 +75,7 @@ class TopologyTrainer(nnUNetTrainer):
     def on_train_start(self) -> None:
         self._refuse_other_settings()
         super().on_train_start()
+        self._compile_kernels()
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         # weights and momentum in float32, for the best, the latest and the final checkpoint
         require_room(self.output_folder, 3 * 2 * 4 * parameters)
@@ -81,8 +85,41 @@ class TopologyTrainer(nnUNetTrainer):
         self.loss.epoch = self.current_epoch
         self.loss.take_means()
 
+    def get_training_transforms(self, patch_size: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        return self._with_prepared_targets(super().get_training_transforms(patch_size, *args, **kwargs))
+
+    def get_validation_transforms(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        return self._with_prepared_targets(super().get_validation_transforms(*args, **kwargs))
+
+    def _with_prepared_targets(self, transforms: Any) -> Any:
+        manager = self.label_manager
+        prepare = PreparedTargets(
+            self.terms,
+            ignore_label=None if manager.has_regions else manager.ignore_label,
+            region_channels=len(manager.foreground_regions) if manager.has_regions else None,
+        )
+        if not prepare.terms:
+            return transforms
+        prepare.compile(len(self.configuration_manager.patch_size))
+        return ComposeTransforms([transforms, prepare])
+
+    def _take_prepared(self, batch: dict) -> dict:
+        """The batch with nnU-Net's targets alone; what the loader made for the terms goes to the loss."""
+        if not self.loss.preparing(0):
+            return batch
+        manager, target = self.label_manager, batch["target"]
+        own = len(manager.foreground_regions) + int(manager.has_ignore_label) if manager.has_regions else 1
+        pairs = [split_target(level, own, self.loss.preparing(i))
+                 for i, level in enumerate(target if isinstance(target, list) else [target])]
+        self.loss.prepared = [{name: tensor.to(self.device, non_blocking=True) for name, tensor in made.items()}
+                              for _, made in pairs]
+        return {**batch, "target": [own for own, _ in pairs] if isinstance(target, list) else pairs[0][0]}
+
+    def validation_step(self, batch: dict) -> dict:
+        return super().validation_step(self._take_prepared(batch))
+
     def train_step(self, batch: dict) -> dict:
-        result = super().train_step(batch)
+        result = super().train_step(self._take_prepared(batch))
         self._stop_if_not_finite(float(result["loss"]))
         return result
 
@@ -128,6 +165,17 @@ class TopologyTrainer(nnUNetTrainer):
         log = self.logger.local_logger.my_fantastic_logging
         for key in self._log_keys():  # a key that is short of values would empty nnU-Net's progress.png
             log.setdefault(key, []).extend([float("nan")] * (self.current_epoch - len(log.get(key, []))))
+
+    def _compile_kernels(self) -> None:
+        """What terms compile at their first use, before the first epoch's clock runs."""
+        term: Any
+        for name, term in self.loss.terms.items():
+            if not hasattr(term, "compile_kernels") or self.terms[name].weight == 0:
+                continue
+            self.print_to_log_file(f"{name}: compiling; up to a minute once on a machine, later read from the disk.")
+            start = time()
+            term.compile_kernels(len(self.configuration_manager.patch_size))
+            self.print_to_log_file(f"{name}: ready after {time() - start:.1f} s.")
 
     def _refuse_other_settings(self) -> None:
         before = self._settings_of_checkpoint

@@ -1,0 +1,60 @@
+"""What the losses share: checks of their arguments, sums over processes, and means over classes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+
+def check_arguments(loss: str, probabilities: Tensor, target: Tensor, valid: Tensor | None) -> None:
+    """The contract of a topology term: (B, C, *S), the target alike, ``valid`` a bool mask (B, 1, *S) or None."""
+    if probabilities.ndim not in (4, 5):
+        raise ValueError(f"{loss} needs probabilities of shape (B, C, *S) with two or three spatial axes, got "
+                         f"{tuple(probabilities.shape)}.")
+    if target.shape != probabilities.shape:
+        raise ValueError(f"{loss} needs a target of the probabilities' shape, one channel a foreground class; got "
+                         f"probabilities {tuple(probabilities.shape)} and target {tuple(target.shape)}. Turn a label "
+                         "map into channels first, without the background.")
+    expected = (probabilities.shape[0], 1, *probabilities.shape[2:])
+    if valid is not None and (valid.dtype != torch.bool or valid.shape != expected):
+        raise ValueError(f"{loss} needs valid as a bool mask of shape {expected}, got {valid.dtype} of shape "
+                         f"{tuple(valid.shape)}.")
+
+
+def masked(probabilities: Tensor, target: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Probabilities in float32 (float64 stays) and the target, both 0 and without gradient where not valid."""
+    if probabilities.dtype != torch.float64:
+        probabilities = probabilities.float()
+    if valid is not None:
+        probabilities = torch.where(valid, probabilities, 0.0)
+        target = torch.where(valid, target, torch.zeros((), dtype=target.dtype, device=target.device))
+    return probabilities, target
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
+    """Autocast off, on the devices that have it."""
+    device = tensor.device.type
+    return torch.autocast(device, enabled=False) if device in ("cuda", "cpu") else nullcontext()
+
+
+def mean_over_present(losses: Tensor, present: Tensor) -> Tensor:
+    """Mean over samples of the mean over the present classes; both (B, C), a sample without any class counts 0."""
+    weights = present.to(losses.dtype)
+    return ((losses * weights).sum(1) / weights.sum(1).clamp(min=1)).mean()
+
+
+def over_processes(parts: Tensor) -> Tensor:
+    """Sum over the processes of a distributed training, with gradient; each process then has the same loss.
+
+    The backward of the all-reduce adds up the processes' equal gradients, and DistributedDataParallel then averages:
+    the result is the gradient of the one loss.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized() \
+            and torch.distributed.get_world_size() > 1:
+        from torch.distributed.nn.functional import all_reduce
+
+        return all_reduce(parts)
+    return parts

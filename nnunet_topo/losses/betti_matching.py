@@ -1,0 +1,235 @@
+"""Betti matching: topological features of prediction and target, matched where they lie.
+
+N. Stucki, J. C. Paetzold, S. Shit, B. Menze, U. Bauer, "Topologically faithful image segmentation via induced matching
+of persistence barcodes", ICML 2023. A feature (a component, a loop, a cavity) is born where the prediction is b and
+dies where it is d. Sums run over the features of all dimensions, matched ones (b, d) with (b', d') of the target::
+
+    cost = 2 * sum over matched (b - b')^2 + (d - d')^2   +   sum over unmatched, of either image, (b - d)^2
+
+Gradients reach the voxels at which matched and unmatched features of the prediction are born and die.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nnunet_topo.homology import BettiMatching, betti_matchings
+from nnunet_topo.losses._common import check_arguments, masked, without_autocast
+
+_POOL = 1  # a background thread for each call, which spreads the work over further threads
+
+
+class BettiMatchingLoss(nn.Module):
+    """Betti matching loss, called as ``term(probabilities, target, valid=None)``.
+
+    Foreground is 6-connected (4 in 2D), as in the authors' code. The matching runs on the CPU, all samples and classes
+    in parallel threads; its time grows a little faster than the number of voxels, which is what crops are for.
+
+    Args of a call:
+        probabilities: (B, C, *S) in [0, 1], foreground channels only, 2D or 3D.
+        target: (B, C, *S), bool, or float in [0, 1].
+        valid: (B, 1, *S) bool, or None; voxels where it is False count as background in both, and have no gradient.
+
+    Args:
+        normalised: divide the cost of a sample's class by ``smooth`` plus the squared lengths of all features of both
+            images (their cost if none were matched), and by the square root of 1 plus the foreground in voxels of both.
+            The first makes it a share between 0 and about 1; the second gives its gradient, which sits in a few voxels,
+            the norm of Dice's, which is spread over all of the foreground. Neither is differentiated. Otherwise the
+            cost is a sum that grows with the number of features, and its gradient is some thousand times that of Dice.
+        smooth: see ``normalised``; 1 is the squared length of one perfect feature.
+        essential: count the first component of either image, which never dies and is always matched, by its birth:
+            2 (max p - max t)^2. Without it, as in the authors' C++ code, an empty prediction of one component is free.
+        matched_weight: factor of the first sum.
+        unmatched_weight: factor of the prediction's part of the second sum.
+        threshold: unmatched features of the prediction of at most this length are left out.
+        push_unmatched: for unmatched features of the prediction, b^2 + (1 - d)^2 twice, which empties where they are
+            born and fills where they die, in place of (b - d)^2.
+        filtration: "superlevel", from high to low probability; "sublevel", the same for the background, whose features
+            are its components; or "both", the sum.
+        frame: put a frame of one voxel with the image's largest value around each image, as in the paper ("relative"):
+            what touches the border hangs together.
+        crop_2d, crop_3d: side of the crop, around a random voxel of foreground, that is looked at of each sample; 0 is
+            the whole patch.
+        threads: how many matchings run at once; None for one for each core.
+
+    The defaults differ from the authors' code (:meth:`reference`) in normalisation, crops and the essential component.
+    """
+
+    def __init__(
+        self,
+        *,
+        normalised: bool = True,
+        smooth: float = 1.0,
+        essential: bool = True,
+        matched_weight: float = 1.0,
+        unmatched_weight: float = 1.0,
+        threshold: float = 0.0,
+        push_unmatched: bool = False,
+        filtration: Literal["superlevel", "sublevel", "both"] = "superlevel",
+        frame: bool = False,
+        crop_2d: int = 256,
+        crop_3d: int = 64,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        if smooth <= 0:
+            raise ValueError(f"smooth must be greater than 0, or two empty images divide by 0; got {smooth}.")
+        if filtration not in ("superlevel", "sublevel", "both"):
+            raise ValueError(f"filtration must be 'superlevel', 'sublevel' or 'both', got {filtration!r}.")
+        for name, value in (("matched_weight", matched_weight), ("unmatched_weight", unmatched_weight),
+                            ("threshold", threshold), ("crop_2d", crop_2d), ("crop_3d", crop_3d)):
+            if value < 0:
+                raise ValueError(f"{name} must be at least 0, got {value}.")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, or None for one for each core, got {threads}.")
+        self.normalised = normalised
+        self.smooth = smooth
+        self.essential = essential
+        self.matched_weight = matched_weight
+        self.unmatched_weight = unmatched_weight
+        self.threshold = threshold
+        self.push_unmatched = push_unmatched
+        self.filtration = filtration
+        self.frame = frame
+        self.crop_2d = crop_2d
+        self.crop_3d = crop_3d
+        self.threads = threads
+
+    @classmethod
+    def reference(cls, **options: bool | float | str) -> BettiMatchingLoss:
+        """The sum of the authors' C++ code over the whole image, mean over samples and classes; options as above."""
+        defaults: dict = {"normalised": False, "essential": False, "crop_2d": 0, "crop_3d": 0}
+        return cls(**defaults | options)
+
+    def forward(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+        return self.start(probabilities, target, valid)()
+
+    def start(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Callable[[], Tensor]:
+        """Begin the matching in the background; the function that comes back waits for it and returns the loss."""
+        check_arguments("Betti matching", probabilities, target, valid)
+        with without_autocast(probabilities):
+            probabilities, target = masked(probabilities, target, valid)
+            side = self.crop_2d if probabilities.ndim == 4 else self.crop_3d
+            probabilities, target = _crops(probabilities, target, side) if side else (probabilities, target)
+            # one after the other along the first axis where both filtrations are asked for
+            sides = {"superlevel": [False], "sublevel": [True], "both": [False, True]}[self.filtration]
+            predictions = torch.cat([_images(probabilities, upside_down, self.frame) for upside_down in sides])
+            first = predictions.detach().cpu().numpy()
+            second = torch.cat([_images(target, upside_down, self.frame) for upside_down in sides]).cpu().numpy()
+        pool = ThreadPoolExecutor(_POOL)
+        future = pool.submit(betti_matchings, first, second, threads=self.threads)
+        pool.shutdown(wait=False)
+
+        def finish() -> Tensor:
+            with without_autocast(probabilities):
+                return len(sides) * self._mean_cost(predictions, first, second, future.result())
+
+        return finish
+
+    def _mean_cost(
+        self, predictions: Tensor, first: NDArray, second: NDArray, matchings: Sequence[BettiMatching]
+    ) -> Tensor:
+        """Mean cost of the predictions (N, *S), given their values and the targets' on the CPU, and their matchings."""
+        matched, alone, constant = [], [], 0.0
+        size = predictions[0].numel()
+        for i, matching in enumerate(matchings):
+            pairs = [(d.matched_prediction, d.matched_target, d.unmatched_prediction, d.unmatched_target)
+                     for d in matching.dimensions]
+            m_p, m_t, u_p, u_t = (_joined([dimension[k] for dimension in pairs]) for k in range(4))
+            essential = self._essential(first[i], second[i], matching)
+            scale = 1.0
+            if self.normalised:
+                squares = sum(float(((birth - death) ** 2).sum()) for _, _, birth, death in (m_p, m_t, u_p, u_t))
+                foreground = float(first[i].sum() + second[i].sum())
+                scale = (self.smooth + squares + essential[1] ** 2 + essential[2] ** 2) * (1 + foreground) ** 0.5
+            weight = 1 / (scale * len(matchings))
+            unmatched_target = float(((u_t[2] - u_t[3]) ** 2).sum())
+            constant += weight * unmatched_target
+            matched.append((m_p[0] + i * size, m_p[1] + i * size, m_t[2], m_t[3],
+                            np.full(len(m_p[0]), 2 * weight * self.matched_weight)))
+            kept = np.abs(u_p[2] - u_p[3]) > self.threshold if self.threshold > 0 else slice(None)
+            births, deaths = u_p[0][kept] + i * size, u_p[1][kept] + i * size
+            alone.append((births, deaths, np.full(len(births), weight * self.unmatched_weight)))
+            if self.essential:  # a match whose death is fixed
+                matched.append((np.array([essential[0] + i * size]),) * 2 + (np.array([essential[2]]),) * 2
+                               + (np.array([weight * self.matched_weight]),))
+        values = predictions.reshape(-1)
+        at_birth, at_death, true_births, true_deaths, weights = _moved(matched, values)
+        cost = (weights * ((values[at_birth] - true_births) ** 2 + (values[at_death] - true_deaths) ** 2)).sum()
+        at_birth, at_death, weights = _moved(alone, values)
+        if self.push_unmatched:
+            cost = cost + (2 * weights * (values[at_birth] ** 2 + (1 - values[at_death]) ** 2)).sum()
+        else:
+            cost = cost + (weights * (values[at_birth] - values[at_death]) ** 2).sum()
+        return cost + constant
+
+    def _essential(
+        self, prediction: NDArray, target: NDArray, matching: BettiMatching
+    ) -> tuple[int, float, float]:
+        """Voxel and birth of the prediction's essential component, and birth of the target's."""
+        if not self.essential:
+            return 0, 0.0, 0.0
+        return (matching.essential_prediction, float(prediction.flat[matching.essential_prediction]),
+                float(target.flat[matching.essential_target]))
+
+    def compile_kernels(self, axes: int) -> None:
+        """Compile what a call needs for images of so many axes, or read it from the disk; see the trainer."""
+        image = np.random.default_rng(0).random((8,) * axes, dtype=np.float32)
+        betti_matchings([image], [image > 0.5], threads=1)
+
+    def extra_repr(self) -> str:
+        names = ("normalised", "smooth", "essential", "matched_weight", "unmatched_weight", "threshold",
+                 "push_unmatched", "filtration", "frame", "crop_2d", "crop_3d", "threads")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
+_Table = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
+
+
+def _joined(tables: Sequence) -> _Table:
+    """Births' and deaths' indices and values of all dimensions."""
+    return tuple(np.concatenate([getattr(table, name) for table in tables])  # type: ignore[return-value]
+                 for name in ("birth_index", "death_index", "birth_value", "death_value"))
+
+
+def _moved(rows: Sequence[tuple[NDArray, ...]], values: Tensor) -> list[Tensor]:
+    """The columns of all tables, integers as they are and numbers in the values' type, on their device."""
+    columns = [torch.from_numpy(np.concatenate(column)) for column in zip(*rows, strict=True)]
+    return [column.to(values.device) if column.dtype == torch.int64 else column.to(values.device, values.dtype)
+            for column in columns]
+
+
+def _images(channels: Tensor, upside_down: bool, frame: bool) -> Tensor:
+    """(B * C, *S) images in floating point, whose superlevel sets are looked at."""
+    images = channels.flatten(0, 1)
+    images = images if images.is_floating_point() else images.float()
+    images = 1 - images if upside_down else images
+    if not frame:
+        return images
+    highest = images.detach().flatten(1).amax(1).view(-1, *[1] * (images.ndim - 1))
+    padded = nn.functional.pad(images, [1] * (2 * (images.ndim - 1)))
+    inside = nn.functional.pad(torch.ones_like(images, dtype=torch.bool), [1] * (2 * (images.ndim - 1)))
+    return torch.where(inside, padded, highest)
+
+
+def _crops(probabilities: Tensor, target: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """A crop of each sample around a random voxel of its foreground, or anywhere where it has none."""
+    sizes = probabilities.shape[2:]
+    if max(sizes) <= side:
+        return probabilities, target
+    places = []
+    for sample in target:
+        candidates = (sample.amax(0) if sample.is_floating_point() else sample.any(0)).nonzero()
+        chosen = candidates[int(torch.randint(len(candidates), ())) ].tolist() if len(candidates) else \
+            [int(torch.randint(size, ())) for size in sizes]
+        starts = [min(max(at - side // 2, 0), max(size - side, 0)) for at, size in zip(chosen, sizes, strict=True)]
+        places.append((slice(None), *[slice(start, start + side) for start in starts]))
+    return (torch.stack([sample[place] for sample, place in zip(probabilities, places, strict=True)]),
+            torch.stack([sample[place] for sample, place in zip(target, places, strict=True)]))
