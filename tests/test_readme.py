@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import nnunet_topo.losses
 from nnunet_topo.losses import ClDiceLoss
 from nnunet_topo.nnunet import Term
-from nnunet_topo.nnunet.terms import resolve_terms
+from nnunet_topo.nnunet.terms import _names_of_losses, resolve_terms
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,14 +27,24 @@ def test_python_examples_run(number, monkeypatch):
     exec(blocks("python")[number], {"__name__": "readme"})
 
 
-def test_settings_example_is_accepted_and_the_table_names_every_setting_with_its_default():
-    plans = json.loads(blocks("json")[0])
-    resolve_terms({"cl_dice": Term(ClDiceLoss)}, plans, "3d_fullres")
-    defaults = Term(ClDiceLoss).settings()
-    table = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", README, flags=re.MULTILINE))
-    shown = {name: table.get(name, "missing").strip() for name in defaults}
-    assert shown == {name: "from the labels" if value is None else json.dumps(value)
-                     for name, value in defaults.items()}
+def table_below(heading: str) -> dict[str, str]:
+    """First and second column of the first table of settings below a line of the README."""
+    section = README.split(f"\n{heading}\n", 1)[1].split("\n#", 1)[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, flags=re.MULTILINE)
+    return {name: value.strip() for name, value in rows}
+
+
+def test_settings_example_is_accepted():
+    resolve_terms({"cl_dice": Term(ClDiceLoss)}, json.loads(blocks("json")[0]), "3d_fullres")
+
+
+@pytest.mark.parametrize("name", sorted(_names_of_losses()))
+def test_the_tables_name_every_setting_with_its_default(name):
+    (loss,) = (getattr(nnunet_topo.losses, loss) for loss in nnunet_topo.losses.__all__
+               if loss.removesuffix("Loss").lower() == name.replace("_", ""))
+    common = table_below("## Settings")
+    shown = common | table_below(f"### `{name}`")
+    assert shown == {option: json.dumps(default) for option, default in Term(loss).settings().items()}
 
 
 def test_every_trainer_file_stands_in_the_table():

@@ -1,4 +1,7 @@
-"""The check that every metric of two masks makes first."""
+"""The checks that every metric of two masks makes first."""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,4 +20,15 @@ def check_masks(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> 
         raise ValueError(
             f"Prediction and reference must have the same shape, but the prediction has {prediction.shape} "
             f"and the reference {reference.shape}; bring both onto the same grid first."
+        )
+
+
+def check_spacing(spacing: Sequence[float], mask: NDArray[np.bool_]) -> None:
+    """Raise ValueError unless the mask has two or three axes and spacing is one positive length in mm for each."""
+    if mask.ndim not in (2, 3):
+        raise ValueError(f"Masks must have two or three axes, not shape {mask.shape}; take one channel at a time.")
+    if len(spacing) != mask.ndim or not all(math.isfinite(size) and size > 0 for size in spacing):
+        raise ValueError(
+            f"The spacing must be {mask.ndim} positive lengths in mm, one for each axis of the masks in their order, "
+            f"not {tuple(spacing)}."
         )

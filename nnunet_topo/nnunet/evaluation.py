@@ -1,0 +1,194 @@
+"""Topology metrics of a folder of predicted label maps against their references, case by case."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nnunet_topo import __version__
+from nnunet_topo.files import write_json
+from nnunet_topo.metrics.all_metrics import all_metrics
+from nnunet_topo.nnunet.evaluation_summary import summarise, write_summary
+from nnunet_topo.nnunet.label_maps import Region, files_of, read_label_map, require_known_labels, require_same_grid
+from nnunet_topo.processes import Failure, outcomes
+
+RECORDS = "nnunet_topo_evaluation"
+
+
+@dataclass(frozen=True)
+class CaseTask:
+    """All that a process needs to evaluate one case."""
+
+    reference: Path
+    prediction: Path
+    reader: Any
+    regions: tuple[Region, ...]
+    ignore_label: int | None
+    known_labels: frozenset[int] | None
+    tolerances_mm: tuple[float, ...]
+
+
+def evaluate_folder(
+    reference_folder: str | os.PathLike[str],
+    prediction_folder: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    labels_or_regions: Sequence[Region],
+    file_ending: str,
+    reader_writer: Any,
+    ignore_label: int | None = None,
+    known_labels: Collection[int] | None = None,
+    label_names: Mapping[str, str] | None = None,
+    processes: int,
+    chill: bool = False,
+    tolerances_mm: Sequence[float] = (1, 2),
+) -> dict[str, Any]:
+    """Evaluate each case, write ``summary_topology.json`` and ``.csv`` into ``output`` and return the former's content.
+
+    Files are paired by name as nnU-Net does. A finished case is kept in ``output/nnunet_topo_evaluation`` and is not
+    computed again while both files and all settings stay the same. A case that fails (unreadable, another grid, unknown
+    labels, a crash) stands in the summary's ``"failed"`` with the reason and counts in no mean.
+
+    Args:
+        reference_folder: true label maps.
+        prediction_folder: predicted label maps; may hold other files too.
+        output: folder of the results; made where needed.
+        labels_or_regions: labels, or tuples of labels whose union is one mask.
+        file_ending: of the label maps, with its dot.
+        reader_writer: instance of one of nnU-Net's reader classes.
+        ignore_label: voxels of this label in the reference are not evaluated.
+        known_labels: labels that may occur, besides the ignore label in references; None allows all.
+        label_names: names of labels or regions by ``str`` of them, for the summary.
+        processes: cases evaluated at the same time, each in a process; 0: one after another in this process.
+        chill: evaluate the predictions that exist where some are missing.
+        tolerances_mm: of the normalised surface Dice.
+
+    Raises:
+        ValueError: for folders that do not exist, hold no label map, or hold files that have no partner; settings that
+            contradict each other.
+        RuntimeError: where no case at all could be evaluated; nothing but finished cases is written then.
+        OSError: where the output cannot be written.
+    """
+    regions = _checked_regions(labels_or_regions, ignore_label, known_labels)
+    references, predictions = Path(reference_folder), Path(prediction_folder)
+    names, missing = paired_files(references, predictions, file_ending, chill=chill)
+    settings: dict[str, Any] = {
+        "version": __version__,
+        "labels_or_regions": [str(region) for region in regions],
+        "ignore_label": ignore_label,
+        "known_labels": None if known_labels is None else sorted(map(int, known_labels)),
+        "tolerances_mm": [float(tolerance) for tolerance in tolerances_mm],
+        "reader": type(reader_writer).__name__,
+    }
+    known = None if known_labels is None else frozenset(map(int, known_labels))
+    tasks = {name.removesuffix(file_ending): CaseTask(references / name, predictions / name, reader_writer, regions,
+                                                      ignore_label, known, tuple(tolerances_mm)) for name in names}
+    records, failed = _records(tasks, settings, Path(output) / RECORDS, processes)
+    if not records:
+        raise RuntimeError(f"None of the {len(tasks)} case(s) could be evaluated:\n" + "\n".join(
+            f"{case}: {reason}" for case, reason in failed.items()))
+    cases = [{"case": case, "reference_file": str(tasks[case].reference),
+              "prediction_file": str(tasks[case].prediction), **records[case]} for case in tasks if case in records]
+    settings["file_ending"] = file_ending
+    settings["label_names"] = dict(label_names or {})
+    summary = summarise(cases, settings) | {"failed": failed, "missing_predictions": missing}
+    write_summary(summary, Path(output))
+    return summary
+
+
+def paired_files(
+    references: Path, predictions: Path, ending: str, *, chill: bool = False
+) -> tuple[list[str], list[str]]:  # fmt: skip
+    """The names that occur in both folders, and those without a prediction, which only ``chill`` allows."""
+    expected = {file.name for file in files_of(references, ending)}
+    given = {file.name for file in files_of(predictions, ending)}
+    for folder, files in ((references, expected), (predictions, given)):
+        if not files:
+            raise ValueError(f"The folder {folder} holds no file that ends in {ending}.")
+    unknown, missing = sorted(given - expected), sorted(expected - given)
+    if unknown:
+        raise ValueError(f"{len(unknown)} of {len(given)} prediction(s) have no reference in {references}: "
+                         f"{_listed(unknown)}. Add their references, or move these predictions away.")
+    if missing and not chill:
+        raise ValueError(f"{len(missing)} of {len(expected)} reference(s) have no prediction in {predictions}: "
+                         f"{_listed(missing)}. Predict them, or pass --chill (chill=True) to leave them out.")
+    return sorted(given), missing
+
+
+def evaluate_case(task: CaseTask) -> dict[str, Any]:
+    """Read both files, check them, and compute all metrics of each label or region."""
+    reference, prediction = (read_label_map(file, task.reader) for file in (task.reference, task.prediction))
+    require_same_grid(reference, prediction)
+    if task.known_labels is not None:
+        ignored = set() if task.ignore_label is None else {task.ignore_label}
+        require_known_labels(reference, task.known_labels | ignored)
+        require_known_labels(prediction, task.known_labels)
+    ignore = None if task.ignore_label is None else reference.mask(task.ignore_label)
+    metrics = {str(region): all_metrics(prediction.mask(region), reference.mask(region), reference.spacing,
+                                        tolerances_mm=task.tolerances_mm, ignore=ignore) for region in task.regions}
+    return {"spacing": list(reference.spacing), "metrics": metrics}
+
+
+def _records(
+    tasks: Mapping[str, CaseTask], settings: Mapping[str, Any], folder: Path, processes: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:  # fmt: skip
+    """What is known or computed of each case, and why the others failed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stamps = {case: {**settings, "files": _stamp(task)} for case, task in tasks.items()}
+    records, failed = {}, {}
+    for case in tasks:
+        record = _known_record(folder / f"{case}.json", stamps[case])
+        if record is not None:
+            records[case] = record
+    todo = [case for case in tasks if case not in records]
+    with tqdm(total=len(tasks), initial=len(records), desc="Evaluating", unit="case") as bar:
+        for index, outcome in outcomes(evaluate_case, [tasks[case] for case in todo], processes):
+            case = todo[index]
+            if isinstance(outcome, Failure):
+                failed[case] = outcome.reason
+            else:
+                write_json(folder / f"{case}.json", {"stamp": stamps[case], "record": outcome})
+                records[case] = outcome
+            bar.update()
+    return records, dict(sorted(failed.items()))
+
+
+def _known_record(file: Path, stamp: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text())
+        return content["record"] if content["stamp"] == stamp else None
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is no record of ours
+        return None
+
+
+def _stamp(task: CaseTask) -> list[list[Any]]:
+    """Path, size and time of both files, and of the spacing files that nnU-Net puts beside 3D TIFF."""
+    pair = (task.reference, task.prediction)
+    files = [*pair, *(file.with_suffix(".json") for file in pair)]
+    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+
+
+def _checked_regions(
+    labels_or_regions: Sequence[Region], ignore_label: int | None, known_labels: Collection[int] | None
+) -> tuple[Region, ...]:
+    regions = [tuple(map(int, region)) if isinstance(region, (tuple, list)) else int(region)
+               for region in labels_or_regions]
+    if not regions or () in regions:
+        raise ValueError("There is nothing to evaluate: name at least one label, and no region without labels.")
+    members = {label for region in regions for label in (region if isinstance(region, tuple) else (region,))}
+    if ignore_label in members:
+        raise ValueError(f"Label {ignore_label} is the ignore label and cannot be evaluated too; leave it out.")
+    unknown = members - set(members if known_labels is None else known_labels)
+    if unknown:
+        raise ValueError(f"The label(s) {_listed(sorted(map(str, unknown)))} to evaluate are not in dataset.json.")
+    return tuple(dict.fromkeys(regions))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

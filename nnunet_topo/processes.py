@@ -1,0 +1,108 @@
+"""Tasks in processes of their own: one that dies takes only its task with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task has no result, in words."""
+
+    reason: str
+
+
+def outcomes(function: Callable[[Any], Any], tasks: Sequence[Any], processes: int) -> Iterator[tuple[int, Any]]:
+    """Call ``function`` for each task; yields the task's index with the result or a Failure, in order of completion.
+
+    Each process works on one task at a time, so that no more than ``processes`` tasks are in memory. A process that
+    dies (out of memory, a crash in compiled code) is replaced. All processes end when the iteration ends or is left.
+
+    Args:
+        function: importable by its name; tasks and results can be pickled.
+        tasks: its arguments.
+        processes: how many are started, by spawn; with 0 the calling process does the work.
+    """
+    if processes < 0:
+        raise ValueError(f"The number of processes must be 0 (work in this process) or more, not {processes}.")
+    if processes == 0:
+        for index, task in enumerate(tasks):
+            yield index, _outcome(function, task)
+        return
+    waiting = deque(range(len(tasks)))
+    busy: dict[Any, tuple[BaseProcess, int]] = {}  # by the connection to the process
+    started: list[BaseProcess] = []
+
+    def give_next_task(process: BaseProcess, connection: Any) -> None:
+        index = waiting.popleft()
+        busy[connection] = process, index
+        with suppress(OSError):  # it has just died, which receiving will tell
+            connection.send(tasks[index])
+
+    def start() -> None:
+        process, connection = _start(function)
+        started.append(process)
+        give_next_task(process, connection)
+
+    try:
+        for _ in range(min(processes, len(tasks))):
+            start()
+        while busy:
+            ready: list[Any] = wait(list(busy))
+            for connection in ready:
+                process, index = busy.pop(connection)
+                try:
+                    outcome = connection.recv()
+                except (EOFError, OSError):
+                    process.join()
+                    outcome = Failure(f"its process died (exit code {process.exitcode}), perhaps for want of memory")
+                    if waiting:
+                        start()
+                else:
+                    if waiting:
+                        give_next_task(process, connection)
+                    else:
+                        connection.close()  # the process ends
+                yield index, outcome
+    finally:
+        for process in started:
+            process.terminate()
+            process.join()
+
+
+def _start(function: Callable[[Any], Any]) -> tuple[BaseProcess, Any]:
+    context = multiprocessing.get_context("spawn")
+    ours, its = context.Pipe()
+    process = context.Process(target=_serve, args=(its, function), daemon=True)
+    process.start()
+    its.close()  # so that the death of either side is seen by the other
+    return process, ours
+
+
+def _serve(connection: Any, function: Callable[[Any], Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends this process
+    with suppress(EOFError, OSError):
+        while True:
+            task = connection.recv()
+            connection.send(_outcome(function, task))
+
+
+def _outcome(function: Callable[[Any], Any], task: Any) -> Any:
+    """The result; a ValueError speaks for itself, any other exception comes with its type and place."""
+    try:
+        return function(task)
+    except ValueError as error:
+        return Failure(str(error))
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return Failure(f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}, line {place.lineno})")

@@ -1,0 +1,49 @@
+"""The scripts that make the documentation's pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from nnunet_topo.homology import betti_matching, betti_numbers
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    return load("make_skeletons_picture")
+
+
+def test_topological_skeletons_in_the_picture_have_the_topology_of_the_mask_and_the_soft_one_is_broken(script):
+    label, probabilities = script.label_and_probabilities()
+    numbers = betti_numbers(probabilities > 0.5)
+    assert betti_numbers(label) == (1, 2) and numbers[0] > 1  # the gaps are gaps
+    skeletons = {name: betti_numbers(samples[0]) for name, samples in script.skeletons_of(probabilities).items()}
+    assert skeletons["topological"] == skeletons["thin"] == skeletons["tubed"] == numbers
+    assert skeletons["soft"][0] > 5 * numbers[0]
+
+
+def test_the_picture_is_drawn(script, tmp_path):
+    script.draw(tmp_path / "skeletons.png")
+    assert (tmp_path / "skeletons.png").stat().st_size < 300_000
+
+
+def test_betti_matching_picture_shows_what_it_says(tmp_path):
+    script = load("make_betti_matching_picture")
+    (_, prediction, target), (_, crop, true_crop) = script.examples()
+    ring = betti_matching(prediction, target)
+    assert ring[1].counts[0] == 1  # the weak ring's hole is matched
+    assert ring[0].counts[2] == 0 and betti_matching(crop, true_crop)[1].counts[2] == 1  # only the tree lacks a loop
+    script.draw(tmp_path / "betti_matching.png")
+    assert (tmp_path / "betti_matching.png").stat().st_size < 300_000

@@ -1,0 +1,53 @@
+"""Tasks in processes: results, failures, deaths, and nothing left running."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+
+import pytest
+
+from nnunet_topo.processes import Failure, outcomes
+
+DIED = Failure("its process died (exit code 9), perhaps for want of memory")
+
+
+def half(number: int) -> float:
+    """A task for a process: 3 ends it at once, as the kernel does when memory is short; 4 raises, 5 lasts."""
+    if number == 3:
+        os._exit(9)
+    if number == 4:
+        raise ValueError("four is too many")
+    if number == 5:
+        time.sleep(60)
+    return number / 2
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_every_task_has_its_result_or_the_reason_why_not(processes):
+    results = dict(outcomes(half, [1, 4, 2], processes))
+    assert results == {0: 0.5, 1: Failure("four is too many"), 2: 1.0}
+
+
+def test_a_process_that_dies_takes_only_its_task_with_it():
+    results = dict(outcomes(half, [1, 3, 2, 3], 2))
+    assert results == {0: 0.5, 1: DIED, 2: 1.0, 3: DIED}
+
+
+def test_an_unexpected_exception_comes_with_its_type_and_place():
+    ((_, failure),) = outcomes(half, ["text"], 0)
+    assert failure.reason.startswith("TypeError: ") and "(test_processes.py, line " in failure.reason
+
+
+def test_no_process_is_left_when_the_iteration_is_left():
+    running = outcomes(half, [1, 5, 5], 2)
+    assert next(running) == (0, 0.5)
+    running.close()
+    assert not multiprocessing.active_children()
+
+
+def test_no_task_starts_no_process_and_a_negative_number_is_refused():
+    assert list(outcomes(half, [], 2)) == [] and not multiprocessing.active_children()
+    with pytest.raises(ValueError, match="must be 0"):
+        next(outcomes(half, [1], -1))
