@@ -46,6 +46,7 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         license_files=["LICENSE"],
         python_requires=">=3.10",
         packages=[*packages, "nnunet_topo.trainers"],
+        package_data={"nnunet_topo.skeletons": ["tables/*.xz"]},
         package_dir={"nnunet_topo": "nnunet_topo", "nnunet_topo.trainers": "trainers"},
         install_requires=[
             *["nnunetv2>=2.8,<3", "torch", "SimpleITK", "batchgenerators", "dynamic-network-architectures"],
@@ -58,7 +59,7 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         entry_points={
             "console_scripts": [
                 f"nnUNetv2_topo_{command} = nnunet_topo.commands.{command}:main"
-                for command in ("demo", "doctor", "trainers")
+                for command in ("demo", "doctor", "evaluate", "trainers")
             ]
         },
         cmdclass={"build_py": BuildPy},
