@@ -1,5 +1,7 @@
 """Betti numbers of masks, against gudhi and against shapes whose topology is known."""
 
+import sys
+
 import gudhi
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from nnunet_topo.homology import betti_numbers
 from nnunet_topo.homology.betti_numbers import euler_characteristic
 
+module = sys.modules[euler_characteristic.__module__]  # its name in the package is the function's
 CONNECTIVITIES = ("foreground", "background")
 
 
@@ -50,6 +53,18 @@ def test_agrees_with_gudhi_in_2d(mask, connectivity):
 @given(mask=masks(st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(1, 8))))
 def test_agrees_with_gudhi_in_3d(mask, connectivity):
     assert betti_numbers(mask, connectivity) == betti_numbers_by_gudhi(mask, connectivity)
+
+
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+@settings(max_examples=300, deadline=None)
+@given(mask=st.one_of(masks(st.tuples(st.integers(1, 20), st.integers(1, 5))),
+                      masks(st.tuples(st.integers(1, 20), st.integers(1, 5), st.integers(1, 5)))))
+def test_masks_in_slabs_have_the_numbers_of_the_whole(mask, connectivity):
+    whole = betti_numbers(mask, connectivity), euler_characteristic(mask, connectivity)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_VOXELS_AT_ONCE", 1)
+        assert len(list(module._slabs(mask))) == -(-(len(mask) + 1) // 3)
+        assert (betti_numbers(mask, connectivity), euler_characteristic(mask, connectivity)) == whole
 
 
 @settings(max_examples=50, deadline=None)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -348,3 +351,10 @@ def test_anchored_keeps_the_topology_of_cut_ends_too():
 def test_wrong_input_gets_a_sentence(mask, options, error, sentence):
     with pytest.raises(error, match=sentence):
         thin(mask, **options)
+
+
+def test_works_where_the_kernels_cannot_be_kept_on_disk():
+    code = "import numpy; from nnunet_topo.skeletons import thin; print(thin(numpy.ones((5, 5), bool)).sum())"
+    finished = subprocess.run([sys.executable, "-c", code], env={**os.environ, "NUMBA_CACHE_DIR": os.devnull + "/none"},
+                              capture_output=True, text=True)
+    assert finished.stdout.strip() == "1", finished.stderr
