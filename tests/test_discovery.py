@@ -195,14 +195,17 @@ def test_wheel_is_enough_even_if_nnunet_is_reinstalled_after_it(
     environment.install("--force-reinstall", nnunet_wheel)
     mine = [users_folder(tmp_path, "nnUNetTrainerMineBefore"), users_folder(tmp_path, "nnUNetTrainerMineAfter")]
     ours = environment.site / "nnunet_topo" / "trainers"
+    variants = ["nnUNetTrainerClDice_NoMirroring", "nnUNetTrainerClDice_20epochs_onlyMirror01"]
     found = environment.look_up(
-        *["nnUNetTrainerMineAfter", "nnUNetTrainerMineBefore", "nnUNetTrainer_1epoch", *OURS],
+        *["nnUNetTrainerMineAfter", "nnUNetTrainerMineBefore", "nnUNetTrainer_1epoch", *OURS, *variants],
         spawned=OURS[0],
         folders=os.pathsep.join([str(mine[0]), str(ours), str(mine[1])]),
     )
     for name in OURS:
         assert found[name][0] == f"{name}.{name}" and is_ours(found[name])
     assert is_ours(found["spawned"])
+    for name in variants:
+        assert found[name][1] == f"{OURS[0]}.{OURS[0]}" and any("irror" in base for base in found[name][2:])
     assert found["nnUNetTrainerMineBefore"][0] == "nnUNetTrainerMineBefore.nnUNetTrainerMineBefore"
     assert found["nnUNetTrainerMineAfter"][0] == "nnUNetTrainerMineAfter.nnUNetTrainerMineAfter"
     assert found["nnUNetTrainer_1epoch"][0].startswith("nnunetv2.training.nnUNetTrainer.variants.training_length")

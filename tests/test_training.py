@@ -277,6 +277,23 @@ def test_betti_matching_trains_after_its_warm_up(datasets, kind, configuration):
     short(dataset, configuration, "nnUNetTrainerBettiMatching", "TopoBetti", epochs=3, continue_training=True)
 
 
+def test_a_term_that_would_begin_after_the_last_epoch_is_refused_before_the_first(datasets):
+    with pytest.raises(RuntimeError, match=r"'betti_matching' begins in epoch 50, but this training has 1 epoch"):
+        short(datasets("classes"), "2d", "nnUNetTrainerBettiMatching")
+
+
+def test_a_variant_trains_for_its_epochs_without_mirroring_and_predicts(datasets):
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    dataset, trainer = datasets("classes"), "nnUNetTrainerClDiceSkeletonRecall_NoMirroring_1epoch"
+    model = short(dataset, "2d", trainer, epochs=None)
+    checkpoint = checkpoint_of(model)
+    assert checkpoint["trainer_name"] == trainer and checkpoint["current_epoch"] == 1
+    assert checkpoint["inference_allowed_mirroring_axes"] is None
+    assert all(0 < checkpoint["logging"][f"topology/train/{name}"][0] <= 1 for name in ("cl_dice", "skeleton_recall"))
+    nnUNetPredictor(device=torch.device("cpu")).initialize_from_trained_model_folder(str(model), (0,))
+
+
 @pytest.mark.parametrize("kind", ["ignore", "regions_ignore"])
 def test_terms_combine_and_get_what_the_loader_prepared_at_every_level(datasets, kind, monkeypatch):
     from nnunetv2.run import run_training

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
+
+from nnunet_topo.nnunet.terms import Term
 
 
 def require_path(variable: str) -> None:
@@ -44,3 +47,12 @@ def require_stages(stages: int, trainer: str) -> None:
                            "number and nothing is learnt. Plan a network of at least 3 stages (a larger patch), or "
                            "switch deep supervision off (a trainer with enable_deep_supervision = False, e.g. combined "
                            "with nnUNetTrainerNoDeepSupervision).")
+
+
+def require_terms_in_time(terms: Mapping[str, Term], epochs: int) -> None:
+    """Every term that counts at all begins before the training ends."""
+    for name, term in terms.items():
+        if term.weight > 0 and term.start_epoch >= epochs:
+            raise RuntimeError(f"Term {name!r} begins in epoch {term.start_epoch}, but this training has {epochs} "
+                               "epoch(s), so it would never count. Set a smaller 'start_epoch' in the plans' "
+                               "'nnunet_topo' entry (or weight 0), or train for longer.")

@@ -15,7 +15,13 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_topo.files import written_at_once
-from nnunet_topo.nnunet.checks import require_path, require_room, require_stages, require_writable
+from nnunet_topo.nnunet.checks import (
+    require_path,
+    require_room,
+    require_stages,
+    require_terms_in_time,
+    require_writable,
+)
 from nnunet_topo.nnunet.compound_loss import CompoundLoss
 from nnunet_topo.nnunet.label_settings import settings_from_labels
 from nnunet_topo.nnunet.prepared_targets import PreparedTargets, split_target
@@ -74,6 +80,7 @@ class TopologyTrainer(nnUNetTrainer):
 
     def on_train_start(self) -> None:
         self._refuse_other_settings()
+        require_terms_in_time(self.terms, self.num_epochs)
         super().on_train_start()
         self._compile_kernels()
         parameters = sum(parameter.numel() for parameter in self.network.parameters())

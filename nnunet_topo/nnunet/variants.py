@@ -1,0 +1,77 @@
+"""Variants of a trainer by its name: ``nnUNetTrainerClDice_NoMirroring``, ``nnUNetTrainerClDice_250epochs``, or both.
+
+nnU-Net's idiom is ``class A_B(A, B): pass``, a file for each. Here the suffixes of a name say which of nnU-Net's own
+variants are mixed in, so that no file is needed for each cross product. nnU-Net looks a trainer up by asking modules
+for an attribute, which a module may make when it is asked (PEP 562); see ``trainers/_nnunet_topo_variants.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+_EPOCHS = re.compile(r"([1-9]\d{0,6})epochs?")
+SUFFIXES = ("NoMirroring", "onlyMirror01", "NoDeepSupervision")
+
+
+def variant(name: str, trainer_named: Callable[[str], type | None]) -> type:
+    """The trainer of a name ``TRAINER_SUFFIX...``, made from the trainer before the suffixes.
+
+    Suffixes, each at most once and in any order: ``NoMirroring`` (for left and right, which a mirror image exchanges),
+    ``onlyMirror01``, ``NoDeepSupervision``, as nnU-Net's variants of these names, and a number with ``epochs``.
+
+    Args:
+        name: of the variant.
+        trainer_named: gives the trainer class of a name, or None where there is none.
+
+    Raises:
+        AttributeError: the name is no variant of a trainer; what a module raises for what it does not have.
+    """
+    base_name, *suffixes = name.split("_")
+    kinds = ["epochs" if _EPOCHS.fullmatch(suffix) else suffix for suffix in suffixes]
+    mirrored = [kind for kind in kinds if "mirror" in kind.lower()]
+    if not kinds or len(set(kinds)) < len(kinds) or len(mirrored) > 1 or not set(kinds) <= {*SUFFIXES, "epochs"}:
+        raise AttributeError(f"{name!r} is no variant of a trainer; suffixes are {', '.join(SUFFIXES)}, 250epochs, ...")
+    base = trainer_named(base_name)
+    if base is None:
+        raise AttributeError(f"{name!r} is no variant of a trainer of this package.")
+    epochs = [int(match[1]) for suffix in suffixes if (match := _EPOCHS.fullmatch(suffix))]
+    parents = (base, *_nnunets_own(suffixes))
+    body = {"__module__": __name__, "__doc__": f"{base.__doc__}\n\nAs {base_name}, with {', '.join(suffixes)}."}
+    result = type(name, parents, body)
+    if epochs:
+        result.__init__ = _init_with_epochs(result, epochs[0])  # type: ignore[misc]
+    return result
+
+
+def _nnunets_own(suffixes: Sequence[str]) -> list[type]:
+    """nnU-Net's classes of these suffixes."""
+    from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (
+        nnUNetTrainer_onlyMirror01,
+        nnUNetTrainerNoMirroring,
+    )
+    from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerNoDeepSupervision import (
+        nnUNetTrainerNoDeepSupervision,
+    )
+
+    classes = dict(zip(SUFFIXES, (nnUNetTrainerNoMirroring, nnUNetTrainer_onlyMirror01, nnUNetTrainerNoDeepSupervision),
+                       strict=True))
+    return [classes[suffix] for suffix in suffixes if suffix in classes]
+
+
+def _init_with_epochs(cls: type, epochs: int) -> Callable[..., None]:
+    def __init__(  # noqa: N807 - it becomes the class's
+        self: nnUNetTrainer,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature, which it inspects
+    ) -> None:
+        super(cls, self).__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[arg-type, misc]
+        self.num_epochs = epochs
+
+    return __init__
