@@ -18,7 +18,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,25 +47,44 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    with prepared(options.patch, options.features, options.workers) as (configuration, plans):
+        measure(options, configuration, plans)
+
+
+@contextlib.contextmanager
+def prepared(patch: Sequence[int], features: Sequence[int], workers: int) -> Iterator[tuple[str, str]]:
+    """Synthetic vessels, planned and preprocessed in folders of their own; gives the configuration and plans' name."""
     with tempfile.TemporaryDirectory() as folder, nnunet_folders(Path(folder)), environment(nnUNet_compile="f"):
         with environment(nnUNet_n_proc_DA="1", nnUNet_def_n_proc="1"):
-            shape = tuple(size * 5 // 4 for size in options.patch)
+            shape = tuple(size * 5 // 4 for size in patch)
             write_dataset(Path(os.environ["nnUNet_raw"]) / DATASET, cases=5, test_cases=1, shape=shape, seed=0)
             configuration = "3d_fullres" if len(shape) == 3 else "2d"
             with contextlib.redirect_stdout(io.StringIO()):
-                plans = plan_and_preprocess(DATASET, {configuration: options.patch}, features=options.features,
-                                            settings=FROM_THE_START)
-        with environment(nnUNet_n_proc_DA=str(options.workers)):
-            measure(options, configuration, plans)
+                plans = plan_and_preprocess(DATASET, {configuration: patch}, features=features, settings=FROM_THE_START)
+        with environment(nnUNet_n_proc_DA=str(workers)):
+            yield configuration, plans
 
 
 def measure(options: argparse.Namespace, configuration: str, plans: str) -> None:
-    names = ["nnUNetTrainer", *options.trainers]
+    seconds = seconds_of_epochs(["nnUNetTrainer", *options.trainers], options, configuration, plans)
+    print(f"patch {options.patch}, features {options.features}, {options.iterations} batches, {options.rounds} rounds, "
+          f"{options.threads} thread(s), {options.workers} workers, {options.device}\n")
+    print("| trainer | median s an epoch | to nnUNetTrainer | of each round |\n|---|---|---|---|")
+    for name in seconds:
+        ratios = [own / plain for own, plain in zip(seconds[name], seconds["nnUNetTrainer"], strict=True)]
+        print(f"| {name} | {median(seconds[name]):.2f} | {median(ratios):.3f} | "
+              + " ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
+
+
+def seconds_of_epochs(
+    names: list[str], options: argparse.Namespace, configuration: str, plans: str
+) -> dict[str, list[float]]:
+    """For each trainer the seconds of an epoch in each round."""
     alone = options.device == "cpu" and options.workers == 0 and options.threads == 1
     clock = time.process_time if alone else time.perf_counter
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     with contextlib.redirect_stdout(io.StringIO()):
         trainers = {name: started(name, configuration, plans, options) for name in names}
-        seconds: dict[str, list[float]] = {name: [] for name in names}
         for i in range(options.rounds + 1):  # the first round warms up
             for name in names[i % len(names) :] + names[: i % len(names)]:
                 for seed in (random.seed, np.random.seed, torch.manual_seed):
@@ -73,13 +92,7 @@ def measure(options: argparse.Namespace, configuration: str, plans: str) -> None
                 duration = epoch(trainers[name], clock)
                 if i > 0:
                     seconds[name].append(duration)
-    print(f"patch {options.patch}, features {options.features}, {options.iterations} batches, {options.rounds} rounds, "
-          f"{options.threads} thread(s), {options.workers} workers, {options.device}\n")
-    print("| trainer | median s an epoch | to nnUNetTrainer | of each round |\n|---|---|---|---|")
-    for name in names:
-        ratios = [own / plain for own, plain in zip(seconds[name], seconds["nnUNetTrainer"], strict=True)]
-        print(f"| {name} | {median(seconds[name]):.2f} | {median(ratios):.3f} | "
-              + " ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
+    return seconds
 
 
 def started(name: str, configuration: str, plans: str, options: argparse.Namespace) -> Any:
