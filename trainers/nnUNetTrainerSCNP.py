@@ -5,6 +5,6 @@ from nnunet_topo.nnunet import Term, TopologyTrainer
 
 
 class nnUNetTrainerSCNP(TopologyTrainer):
-    """nnU-Net's own loss of logits in which each voxel is as bad as its worst neighbour (Valverde et al., CVPR 2026)."""
+    """nnU-Net's own loss of logits where a voxel is as bad as its worst neighbour (Valverde et al., CVPR 2026)."""
 
     scnp = Term(SCNPLoss, levels=None)

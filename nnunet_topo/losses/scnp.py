@@ -1,8 +1,8 @@
 """Same-class neighbour penalisation (SCNP): every voxel is judged by the worst of its neighbours of the same class.
 
 J. M. Valverde, D. P. Papadopoulos, R. Larsen, A. B. Dahl, "Towards High-Quality Image Segmentation: Improving Topology
-Accuracy by Penalizing Neighbor Pixels", CVPR 2026, arXiv 2603.18671. With z the logits of a channel, y its target, and N(v)
-the neighbourhood of a voxel v, a box of ``receptive_field`` voxels around it:
+Accuracy by Penalizing Neighbor Pixels", CVPR 2026, arXiv 2603.18671. With z the logits of a channel, y its
+target, and N(v) the neighbourhood of a voxel v, a box of ``receptive_field`` voxels around it:
 
     z'(v) = min of z(u) over u in N(v) with y(u) = 1      where y(v) = 1
     z'(v) = max of z(u) over u in N(v) with y(u) = 0      where y(v) = 0
