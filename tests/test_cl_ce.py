@@ -138,6 +138,14 @@ def test_the_loaders_skeletons_are_used_where_they_are_at_hand():
     assert loss(logits, target, None, torch.zeros_like(target)).item() < loss(logits, target).item()
 
 
+@pytest.mark.parametrize("normalised", [True, False])
+def test_skeletons_may_be_masks(normalised):
+    logits, target = case(16, 20)
+    skeletons = thin(logits > 0), thin(target)
+    as_numbers = cl_ce_loss(logits, target, *(skeleton.float() for skeleton in skeletons), normalised=normalised)
+    assert cl_ce_loss(logits, target, *skeletons, normalised=normalised).item() == pytest.approx(as_numbers.item())
+
+
 def test_soft_targets_and_all_ignored_patches_are_finite():
     logits, target = case(16, 20)
     smoothed = ClCELoss(iterations=3)(logits, target.float() * (1 - 1e-4) + 5e-5).item()

@@ -109,6 +109,14 @@ def test_each_gradient_goes_to_the_voxel_that_the_value_is_from():
     torch.testing.assert_close(logits.grad, expected)
 
 
+def test_among_equals_a_voxels_gradient_stays_with_itself():
+    logits, target, _ = case(7, 8)
+    logits = torch.zeros_like(logits).requires_grad_()
+    weights = torch.randn(logits.shape)
+    (SCNPLoss(receptive_field=5)(logits, target) * weights).sum().backward()
+    assert torch.equal(logits.grad, weights)
+
+
 def test_regions_that_overlap_are_treated_each_by_itself():
     logits, target, valid = case(9, 11)
     target[:, 1] |= target[:, 0]

@@ -46,14 +46,13 @@ def cl_ce_loss(
         cross_entropy = F.binary_cross_entropy_with_logits(logits, target.to(dtype), reduction="none")
         if valid is not None:  # log(2) otherwise: a logit of 0
             cross_entropy = torch.where(valid, cross_entropy, 0.0)
-        sums = torch.stack([(cross_entropy * true_skeleton).sum(space), (cross_entropy * skeleton).sum(space)])
         if normalised:
-            sizes = torch.stack([true_skeleton.sum(space, dtype=dtype), skeleton.sum(space)]) + smooth
-        elif valid is None:
-            sizes = sums.new_tensor(target[0, 0].numel())
+            weights = sum(part / (part.sum(space, keepdim=True, dtype=dtype) + smooth)
+                          for part in (true_skeleton, skeleton))
         else:
-            sizes = valid.sum(space, dtype=dtype).clamp(min=1)
-        losses = (sums / sizes).sum(0)
+            voxels = target[0, 0].numel() if valid is None else valid.sum(space, keepdim=True).clamp(min=1)
+            weights = (true_skeleton.to(dtype) + skeleton) / voxels
+        losses = (weights * cross_entropy).sum(space)
         return mean_over_present(losses, target.sum(space, dtype=dtype) > 0) if skip_absent else losses.mean()
 
 

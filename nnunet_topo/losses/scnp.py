@@ -27,8 +27,8 @@ def scnp_logits(
 ) -> Tensor:
     """z' above, (B, C, *S) in float32 (float64 stays); the arguments are those of :class:`SCNPLoss`.
 
-    Each voxel's gradient goes to the voxel that its value is from. For the backward pass the number of this voxel is
-    kept, four bytes a voxel and channel.
+    Each voxel's gradient goes to the voxel that its value is from: itself, where no neighbour is worse. The number of
+    this voxel is kept for the backward pass, four bytes a voxel and channel.
     """
     check_arguments("SCNP", logits, target, valid, what="logits", channels="a class, the background's too, or a region")
     _check_receptive_field(receptive_field)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -48,17 +49,14 @@ class Head:
 def one_against_rest(logits: Tensor) -> Tensor:
     """log(p / (1 - p)) of the softmax p over axis 1, for each channel: z_c - logsumexp of the other channels.
 
-    Exact, with finite gradients, however far the logits lie apart: where p rounds to 1, 1 - p is never formed.
+    Exact, with finite gradients, however far the logits lie apart: 1 - p, which rounds to 0, is never formed.
     """
-    if logits.shape[1] == 2:
-        difference = logits[:, 1:] - logits[:, :1]
-        return torch.cat([-difference, difference], 1)
-    # the largest channel is the only one that may have p > 1/2; its others are summed without it
-    largest = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, logits.argmax(1, keepdim=True), True)
-    below_largest = logits.masked_fill(largest, -torch.inf).logsumexp(1, keepdim=True)
-    small = torch.softmax(logits, 1).masked_fill(largest, 0)
-    others = torch.where(largest, below_largest, logits.logsumexp(1, keepdim=True) + torch.log1p(-small))
-    return logits - others
+    channels = logits.unbind(1)
+    # logsumexp of the channels before each but the first, and after each but the last
+    before = list(accumulate(channels[:-1], torch.logaddexp))
+    after = list(accumulate(channels[:0:-1], torch.logaddexp))[::-1]
+    between = [torch.logaddexp(*pair) for pair in zip(before[:-1], after[1:], strict=True)]
+    return logits - torch.stack([after[0], *between, before[-1]], 1)
 
 
 def _one_hot(target: Tensor, first: int, channels: int) -> Tensor:
