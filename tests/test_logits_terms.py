@@ -191,5 +191,7 @@ def test_a_share_above_one_and_two_transforms_are_refused_with_a_sentence():
     assert resolve_terms(declared, {"nnunet_topo": {"scnp": {"levels": None}}}, "2d")["scnp"].levels is None
     with pytest.raises(ValueError, match=r"must be at most 1, got 1\.5"):
         resolve_terms(declared, {"nnunet_topo": {"scnp": {"weight": 1.5}}}, "2d")
+    with pytest.raises(ValueError, match=r"must be at most 1, got 2\.0"):
+        scnp(nnunets_loss(), weight=2.0)
     with pytest.raises(ValueError, match="'again', 'scnp' each transform the logits"):
         resolve_terms({**declared, "again": Term(SCNPLoss)}, {}, "2d")

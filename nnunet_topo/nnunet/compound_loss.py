@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nnunet_topo.nnunet.heads import Head
 from nnunet_topo.nnunet.prepared_targets import prepares
-from nnunet_topo.nnunet.terms import Term
+from nnunet_topo.nnunet.terms import Term, check_transforms
 
 
 class CompoundLoss(nn.Module):
@@ -51,6 +51,7 @@ class CompoundLoss(nn.Module):
         ignore_label: int | None,
     ) -> None:
         super().__init__()
+        check_transforms(terms)
         self.base: nn.Module = base
         self.schedule = dict(terms)
         self.terms = nn.ModuleDict({name: term.build() for name, term in terms.items()})

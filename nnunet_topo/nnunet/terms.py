@@ -108,7 +108,7 @@ def resolve_terms(declared: Mapping[str, Term], plans: Mapping[str, Any], config
                 terms[name] = _updated(terms[name], settings, f"{place}[{name!r}]")
     for name, term in terms.items():
         _check(term, term.settings(), f"term {name!r}")
-    _check_transforms(terms)
+    check_transforms(terms)
     return terms
 
 
@@ -148,7 +148,8 @@ def _check(term: Term, settings: Mapping[str, Any], place: str) -> None:
             raise ValueError(f"{place}: {name!r} must be at least {_AT_LEAST[name]}, got {value!r}.")
 
 
-def _check_transforms(terms: Mapping[str, Term]) -> None:
+def check_transforms(terms: Mapping[str, Term]) -> None:
+    """At most one term transforms the logits, with a weight of at most 1; otherwise a ValueError."""
     transforms = [name for name, term in terms.items() if getattr(term.loss, "transforms_logits", False)]
     if len(transforms) > 1:
         raise ValueError(f"The terms {_listing(transforms)} each transform the logits that nnU-Net's loss sees; a "
