@@ -63,6 +63,17 @@ def test_regions_get_a_channel_a_region_and_term_behind_the_ignored_voxels():
     assert torch.equal(made["skeleton_recall"], tubed_skeleton(regions[None, :2]))
 
 
+def test_a_term_of_all_levels_is_prepared_for_at_every_one_of_them():
+    terms = {"skeleton_recall": Term(SkeletonRecallLoss, levels=None)}
+    full = labels(24, 20)
+    transform = PreparedTargets(terms, ignore_label=3, region_channels=None)
+    levels = transform(image=torch.zeros(1), segmentation=[full, full[..., ::2, ::2], full[..., ::4, ::4]])
+    assert [len(level) for level in levels["segmentation"]] == [2, 2, 2]
+    loss = CompoundLoss(Nothing(), terms, level_weights=[2 / 3, 1 / 3, 0.0], has_regions=False, ignore_label=3)
+    assert all(loss.preparing(level) == ["skeleton_recall"] for level in range(3))
+    assert loss.level_weights["skeleton_recall"] == [2 / 3, 1 / 3]
+
+
 def test_without_deep_supervision_the_target_is_one_tensor():
     transform = PreparedTargets(TERMS, ignore_label=None, region_channels=None)
     assert transform(image=torch.zeros(1), segmentation=labels(24, 20))["segmentation"].shape == (3, 24, 20)

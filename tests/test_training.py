@@ -78,6 +78,33 @@ def test_trains_and_predicts(datasets, trainer, kind, configuration, tmp_path):
     assert set(np.unique(prediction)) <= {0, 1, 2}
 
 
+# each with its term, and nnU-Net's own loss's share beside it
+FURTHER = {"nnUNetTrainerClCE": ("cl_ce", 1.0), "nnUNetTrainerSCNP": ("scnp", 0.0)}
+
+
+@pytest.mark.parametrize(("kind", "configuration"), [("classes", "3d_fullres"), ("regions_ignore", "2d")])
+@pytest.mark.parametrize("trainer", FURTHER)
+def test_trains_validates_predicts_and_resumes(datasets, trainer, kind, configuration, tmp_path):
+    term, share = FURTHER[trainer]
+    model = short(datasets(kind), configuration, trainer)
+    before = checkpoint_of(model)["logging"]
+    total = before[f"topology/weight/{term}"][0] * before[f"topology/train/{term}"][0]
+    if share > 0:
+        total += share * before["topology/train/base"][0]
+    else:
+        assert np.isnan(before["topology/train/base"][0])  # nothing is computed that does not count
+    assert before["train_losses"][0] == pytest.approx(total, abs=1e-4)
+    assert np.isfinite(before[f"topology/validation/{term}"][0])
+    assert (model / "fold_0" / "progress_topology.png").stat().st_size > 1000
+
+    predict(model, Path(os.environ["nnUNet_raw"]) / NUMBERS[kind] / "imagesTs", tmp_path, mirroring=False)
+    assert SimpleITK.ReadImage(str(tmp_path / "tiny_6.nii.gz")).GetSize() == (40, 40, 20)
+
+    short(datasets(kind), configuration, trainer, epochs=2, continue_training=True)
+    after = checkpoint_of(model)["logging"][f"topology/train/{term}"]
+    assert len(after) == 2 and after[0] == before[f"topology/train/{term}"][0]
+
+
 def test_takes_the_iterations_from_the_training_labels_and_records_them(datasets):
     model = short(datasets("classes"), "3d_fullres")
     settings = checkpoint_of(model)["init_args"]["nnunet_topo"]["cl_dice"]
@@ -298,11 +325,12 @@ def test_a_variant_trains_for_its_epochs_without_mirroring_and_predicts(datasets
 def test_terms_combine_and_get_what_the_loader_prepared_at_every_level(datasets, kind, monkeypatch):
     from nnunetv2.run import run_training
 
-    from nnunet_topo.losses import ClDiceLoss, SkeletonRecallLoss
+    from nnunet_topo.losses import ClCELoss, ClDiceLoss, SkeletonRecallLoss
     from nnunet_topo.nnunet import Term, TopologyTrainer
 
     class nnUNetTrainerAll(TopologyTrainer):
         cl_dice = Term(ClDiceLoss, options={"skeleton": "topological"})
+        cl_ce = Term(ClCELoss, levels=None, options={"skeleton": "topological"})
         skeleton_recall = Term(SkeletonRecallLoss, levels=2)
 
     class nnUNetTrainerAllNoDeepSupervision(nnUNetTrainerAll):
@@ -327,7 +355,7 @@ def test_terms_combine_and_get_what_the_loader_prepared_at_every_level(datasets,
         parts = checkpoint_of(short(datasets(kind), "2d", plans="TopoAll"))["logging"]
         assert len(given) == 3 * levels and all(equal for _, equal in given)  # two batches, one of validation
         assert len({shape for shape, _ in given}) == levels
-        total = sum(parts[f"topology/train/{name}"][0] for name in ("base", "cl_dice", "skeleton_recall"))
+        total = sum(parts[f"topology/train/{name}"][0] for name in ("base", "cl_dice", "cl_ce", "skeleton_recall"))
         assert parts["train_losses"][0] == pytest.approx(total, abs=1e-4)
 
 

@@ -1,7 +1,19 @@
 """Topology losses: one file each, a pure function and a thin Module."""
 
 from nnunet_topo.losses.betti_matching import BettiMatchingLoss
+from nnunet_topo.losses.cl_ce import ClCELoss, cl_ce_loss
 from nnunet_topo.losses.cl_dice import ClDiceLoss, cl_dice_loss
+from nnunet_topo.losses.scnp import SCNPLoss, scnp_logits
 from nnunet_topo.losses.skeleton_recall import SkeletonRecallLoss, skeleton_recall_loss
 
-__all__ = ["BettiMatchingLoss", "ClDiceLoss", "SkeletonRecallLoss", "cl_dice_loss", "skeleton_recall_loss"]
+__all__ = [
+    "BettiMatchingLoss",
+    "ClCELoss",
+    "ClDiceLoss",
+    "SCNPLoss",
+    "SkeletonRecallLoss",
+    "cl_ce_loss",
+    "cl_dice_loss",
+    "scnp_logits",
+    "skeleton_recall_loss",
+]

@@ -9,16 +9,27 @@ import torch.distributed
 from torch import Tensor
 
 
-def check_arguments(loss: str, probabilities: Tensor, target: Tensor, valid: Tensor | None) -> None:
-    """The contract of a topology term: (B, C, *S), the target alike, ``valid`` a bool mask (B, 1, *S) or None."""
-    if probabilities.ndim not in (4, 5):
-        raise ValueError(f"{loss} needs probabilities of shape (B, C, *S) with two or three spatial axes, got "
-                         f"{tuple(probabilities.shape)}.")
-    if target.shape != probabilities.shape:
-        raise ValueError(f"{loss} needs a target of the probabilities' shape, one channel a foreground class; got "
-                         f"probabilities {tuple(probabilities.shape)} and target {tuple(target.shape)}. Turn a label "
-                         "map into channels first, without the background.")
-    expected = (probabilities.shape[0], 1, *probabilities.shape[2:])
+def check_arguments(
+    loss: str,
+    given: Tensor,
+    target: Tensor,
+    valid: Tensor | None,
+    *,
+    what: str = "probabilities",
+    channels: str = "a foreground class",
+) -> None:
+    """The contract of a topology term: (B, C, *S), the target alike, ``valid`` a bool mask (B, 1, *S) or None.
+
+    ``what`` names the first argument, and ``channels`` what has a channel, for the messages.
+    """
+    if given.ndim not in (4, 5):
+        raise ValueError(f"{loss} needs {what} of shape (B, C, *S) with two or three spatial axes, got "
+                         f"{tuple(given.shape)}.")
+    if target.shape != given.shape:
+        raise ValueError(f"{loss} needs a target of the {what}' shape, one channel {channels}; got {what} "
+                         f"{tuple(given.shape)} and target {tuple(target.shape)}. Turn a label map into channels "
+                         "first.")
+    expected = (given.shape[0], 1, *given.shape[2:])
     if valid is not None and (valid.dtype != torch.bool or valid.shape != expected):
         raise ValueError(f"{loss} needs valid as a bool mask of shape {expected}, got {valid.dtype} of shape "
                          f"{tuple(valid.shape)}.")

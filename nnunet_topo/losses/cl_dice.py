@@ -9,21 +9,13 @@ With V_P, V_L the prediction and the target (label), S_P, S_L their skeletons an
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, over_processes, without_autocast
-from nnunet_topo.skeletons import (
-    TopologicalSkeleton,
-    soft_skeleton,
-    soft_skeleton_iterations,
-    soft_skeleton_of_mask,
-    tubed_skeleton,
-)
+from nnunet_topo.losses._skeletons import Skeletons
 
 
 def cl_dice_loss(
@@ -88,6 +80,8 @@ class ClDiceLoss(nn.Module):
     that a thin class beside a thick one is heard and a sample's loss does not depend on the rest of its batch.
     """
 
+    from_labels = staticmethod(Skeletons.from_labels)
+
     def __init__(
         self,
         *,
@@ -102,33 +96,19 @@ class ClDiceLoss(nn.Module):
         samples: int = 1,
     ) -> None:
         super().__init__()
-        if skeleton not in ("soft", "topological"):
-            raise ValueError(f"skeleton must be 'soft' or 'topological', got {skeleton!r}.")
-        if iterations is not None and iterations < 0:
-            raise ValueError(f"iterations must be at least 0, or None, got {iterations}.")
         if smooth <= 0:
             raise ValueError(f"smooth must be greater than 0, or an empty skeleton divides by 0; got {smooth}.")
         if epsilon < 0:
             raise ValueError(f"epsilon must be at least 0, got {epsilon}.")
-        self.skeleton = skeleton
-        self.iterations = iterations
+        self.skeletons = Skeletons("ClDiceLoss", skeleton, iterations, beta, samples)
+        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.prepared_targets
+        self.prepare = self.skeletons.prepare
+        self.notices = self.skeletons.notices
         self.smooth = smooth
         self.batch_wise = batch_wise
         self.class_wise = class_wise
         self.skip_absent = skip_absent
         self.epsilon = epsilon
-        self.topological = TopologicalSkeleton(iterations, beta, samples=samples)
-        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.prepared_targets
-        self._too_deep: Tensor | None = None  # stays on its device, so that a step never waits for it
-        self._warned = False
-
-    @staticmethod
-    def from_labels(settings: Mapping[str, Any]) -> dict[str, tuple[Callable[..., int], int, int]]:
-        """Settings that the training labels decide where they are None.
-
-        Each with a function of one class's mask, whose largest value over the labels is taken, and its bounds.
-        """
-        return {"iterations": (soft_skeleton_iterations, 3, 25)} if settings["skeleton"] == "soft" else {}
 
     @classmethod
     def reference(cls) -> ClDiceLoss:
@@ -140,54 +120,17 @@ class ClDiceLoss(nn.Module):
         """MONAI's ``SoftclDiceLoss`` (1.6): one ratio a sample over its channels, 1e-4 in the denominator."""
         return cls(iterations=iterations, class_wise=False, skip_absent=False, epsilon=1e-4)
 
-    def prepare(self, target: Tensor, ignore_label: int | None = None) -> Tensor:
-        """The topological skeletons of integer label maps (B, 1, *S), or of bool channels, in the same form."""
-        return tubed_skeleton(target, 0, ignore_label=ignore_label, iterations=self.iterations)
-
     def forward(
         self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None, prepared: Tensor | None = None
     ) -> Tensor:
         check_arguments("clDice", probabilities, target, valid)
         with without_autocast(probabilities):
             probabilities, target = masked(probabilities, target, valid)
-            if self.skeleton == "topological":
-                skeleton = self.topological(probabilities)
-                true_skeleton = self.prepare(_binary(target)) if prepared is None else prepared
-            else:
-                skeleton, true_skeleton = self._soft(probabilities, target)
+            skeleton, true_skeleton = self.skeletons(probabilities, target, prepared)
             return cl_dice_loss(probabilities, target, skeleton, true_skeleton, smooth=self.smooth,
                                 batch_wise=self.batch_wise, class_wise=self.class_wise,
                                 skip_absent=self.skip_absent, epsilon=self.epsilon)
 
-    def _soft(self, probabilities: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        if self.iterations is None:
-            raise ValueError("ClDiceLoss needs the number of skeleton iterations: pass iterations=..., e.g. the "
-                             "largest soft_skeleton_iterations(mask) of the training labels. nnU-Net trainers do so "
-                             "themselves.")
-        skeleton = soft_skeleton(probabilities, self.iterations)
-        if target.dtype != torch.bool and not bool(((target == 0) | (target == 1)).all()):
-            return skeleton, soft_skeleton(target.detach(), self.iterations)  # a soft target has no depth
-        true_skeleton, too_deep = soft_skeleton_of_mask(_binary(target), self.iterations)
-        self._too_deep = too_deep if self._too_deep is None else self._too_deep | too_deep
-        if too_deep.device.type == "cpu" and bool(too_deep) and not self._warned:  # elsewhere, looking would wait
-            self._warned = True
-            warnings.warn("ClDiceLoss: " + _TOO_DEEP.format(self.iterations), stacklevel=3)
-        return skeleton, true_skeleton
-
-    def notices(self) -> list[str]:
-        """What the user should know of the calls since the last time: targets too thick for the iterations."""
-        too_deep, self._too_deep = self._too_deep, None
-        return [_TOO_DEEP.format(self.iterations)] if too_deep is not None and bool(too_deep) else []
-
     def extra_repr(self) -> str:
-        return (f"skeleton={self.skeleton!r}, iterations={self.iterations}, smooth={self.smooth}, "
-                f"batch_wise={self.batch_wise}, class_wise={self.class_wise}, skip_absent={self.skip_absent}, "
-                f"epsilon={self.epsilon}")
-
-
-def _binary(target: Tensor) -> Tensor:
-    return target if target.dtype == torch.bool else target > 0.5
-
-
-_TOO_DEEP = ("the target of at least one patch is thicker than {} iterations can skeletonise, so the middle of its "
-             "thick parts is not scored. Set iterations higher if these parts matter.")
+        return (f"smooth={self.smooth}, batch_wise={self.batch_wise}, class_wise={self.class_wise}, "
+                f"skip_absent={self.skip_absent}, epsilon={self.epsilon}")

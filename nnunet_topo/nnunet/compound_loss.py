@@ -1,4 +1,11 @@
-"""nnU-Net's own loss plus topology terms."""
+"""nnU-Net's own loss plus topology terms.
+
+A term is handed foreground probabilities, unless a class attribute of its loss says otherwise:
+
+- ``takes_logits = True``: it is handed logits of the same channels, with which logarithms are exact;
+- ``transforms_logits = True``: it is not added. Called as ``term(logits, target, valid)`` with all of the network's
+  channels, it returns logits of the same shape, and nnU-Net's own loss is taken of these.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nnunet_topo.nnunet.heads import Head
 from nnunet_topo.nnunet.prepared_targets import prepares
-from nnunet_topo.nnunet.terms import Term
+from nnunet_topo.nnunet.terms import Term, check_transforms
 
 
 class CompoundLoss(nn.Module):
     """``base(output, target) + sum over terms of weight(epoch) * term``.
+
+    With a term that transforms the logits, of weight w, ``(1 - w) * base(output, target) + w * base(transformed output,
+    target)`` takes the place of ``base(output, target)``; where w is 1, only the second is computed.
 
     ``base`` is the loss that nnU-Net built, untouched: its deep supervision, batch Dice, ignore label and DDP handling
     stay as they are. This module does for all terms what each would have to do: logits to foreground probabilities in
@@ -24,7 +35,7 @@ class CompoundLoss(nn.Module):
 
     Args:
         base: nnU-Net's loss, called as ``base(output, target)``.
-        terms: what to add; the modules are built here.
+        terms: what to add, and at most one transform of the logits; the modules are built here.
         level_weights: nnU-Net's weights of the deep-supervision outputs, finest first; ``[1]`` without it.
         has_regions: sigmoid channels, one per region, instead of softmax with a background channel.
         ignore_label: value of the ignore label in the target (with regions: the last target channel), or None.
@@ -40,13 +51,14 @@ class CompoundLoss(nn.Module):
         ignore_label: int | None,
     ) -> None:
         super().__init__()
+        check_transforms(terms)
         self.base: nn.Module = base
         self.schedule = dict(terms)
         self.terms = nn.ModuleDict({name: term.build() for name, term in terms.items()})
         self.level_weights = {name: _weights_of_levels(name, term.levels, level_weights)
                               for name, term in terms.items()}
-        self.has_regions = has_regions
-        self.ignore_label = ignore_label
+        self.transform = next((name for name, term in self.terms.items() if _flag(term, "transforms_logits")), None)
+        self.head = Head(has_regions, ignore_label)
         self.epoch = 0
         self.prepared: list[dict[str, Tensor]] = []  # for each output, what the loader made for the terms; used once
         self._sums: dict[str, Tensor] = {}
@@ -66,24 +78,13 @@ class CompoundLoss(nn.Module):
         weights = {name: term.weight_at(self.epoch) for name, term in self.schedule.items()}
         ends: list[tuple[str, float, Callable[[], Tensor]]] = []
         for level, (logits, labels) in enumerate(zip(outputs, targets, strict=True)):
-            here = {name: self.level_weights[name][level] for name, weight in weights.items()
-                    if weight > 0 and level < len(self.level_weights[name]) and self.level_weights[name][level] > 0}
-            if not here:
-                continue
+            here = [name for name, weight in weights.items()
+                    if weight > 0 and name != self.transform and self._level_weight(name, level) > 0]
             with _without_autocast(logits.device):
-                probabilities = self._foreground(logits)
-                count = probabilities.shape[1]
-                channels, valid = self._channels(labels, count), self._valid(labels)
-            for name, level_weight in here.items():
-                more = [self._channels(prepared[level][name], count)] if name in prepared[level] else []
-                term: Any = self.terms[name]
-                arguments = (probabilities, channels, valid, *more)
-                with _without_autocast(logits.device):
-                    # a term that works in the background begins now, and nnU-Net's loss is computed meanwhile
-                    end = term.start(*arguments) if hasattr(term, "start") else partial(term, *arguments)
-                ends.append((name, level_weight, end))
-        total = self.base(output, target)
-        self._record("base", total)
+                # a term that works in the background begins now, and nnU-Net's loss is computed meanwhile
+                begun = self._begin(here, logits, labels, prepared[level])
+            ends.extend((name, self._level_weight(name, level), end) for name, end in begun.items())
+        total = self._of_base(output, target, weights.get(self.transform or "", 0.0))
         values: dict[str, Tensor] = {}
         for name, level_weight, end in ends:
             with _without_autocast(outputs[0].device):
@@ -95,8 +96,59 @@ class CompoundLoss(nn.Module):
         self._calls += 1
         return total
 
+    def _begin(
+        self, names: Sequence[str], logits: Tensor, labels: Tensor, prepared: Mapping[str, Tensor]
+    ) -> dict[str, Callable[[], Tensor]]:
+        """Hand the terms what they want of one output; each returns a function that gives its value."""
+        begun: dict[str, Callable[[], Tensor]] = {}
+        if not names:
+            return begun
+        wanted = {name: _flag(self.terms[name], "takes_logits") for name in names}
+        handed = {as_logits: self.head.foreground_logits(logits) if as_logits else self.head.probabilities(logits)
+                  for as_logits in set(wanted.values())}
+        count = logits.shape[1] if self.head.has_regions else logits.shape[1] - 1
+        channels, valid = self.head.foreground(labels, count), self.head.valid(labels)
+        for name in names:
+            more = [self.head.foreground(prepared[name], count)] if name in prepared else []
+            term: Any = self.terms[name]
+            arguments = (handed[wanted[name]], channels, valid, *more)
+            begun[name] = term.start(*arguments) if hasattr(term, "start") else partial(term, *arguments)
+        return begun
+
+    def _of_base(self, output: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor], weight: float) -> Tensor:
+        """nnU-Net's loss of the logits as they are, of the transformed ones, or the mean weighted by ``weight``."""
+        if self.transform is None or weight == 0:
+            total: Tensor = self.base(output, target)
+            self._record("base", total)
+            return total
+        transformed = [self._transformed(level, logits, labels)
+                       for level, (logits, labels) in enumerate(zip(_as_list(output), _as_list(target), strict=True))]
+        total = self.base(transformed[0] if isinstance(output, Tensor) else transformed, target)
+        self._record(self.transform, total)
+        if weight < 1:
+            as_they_are = self.base(output, target)
+            self._record("base", as_they_are)
+            total = weight * total + (1 - weight) * as_they_are
+        return total
+
+    def _transformed(self, level: int, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.transform is None or self._level_weight(self.transform, level) == 0:
+            return logits
+        with _without_autocast(logits.device):
+            transformed: Tensor = self.terms[self.transform](
+                logits.float(), self.head.every_channel(labels, logits.shape[1]), self.head.valid(labels))
+            return transformed
+
+    def _level_weight(self, name: str, level: int) -> float:
+        weights = self.level_weights[name]
+        return weights[level] if level < len(weights) else 0.0
+
     def take_means(self) -> dict[str, float]:
-        """Mean of every part (without its weight) since the last call; NaN for a part that did not count."""
+        """Mean of every part (without its weight) since the last call; NaN for a part that did not count.
+
+        The part of a term that transforms the logits is nnU-Net's loss of the transformed ones; "base" is that of the
+        logits as they are, which does not count where the term's weight is 1.
+        """
         calls = self._calls
         means = {name: float(self._sums[name]) / calls if calls and name in self._sums else float("nan")
                  for name in self.part_names}
@@ -110,7 +162,7 @@ class CompoundLoss(nn.Module):
     def preparing(self, level: int) -> list[str]:
         """The terms for which the loader prepares something at a deep-supervision output, in their order."""
         return [name for name, term in self.terms.items()
-                if prepares(term) and self.schedule[name].weight > 0 and level < self.schedule[name].levels]
+                if prepares(term) and self.schedule[name].weight > 0 and self.schedule[name].counts_at(level)]
 
     def notices(self) -> list[str]:
         """Sentences that the terms have for the user since the last call."""
@@ -120,36 +172,24 @@ class CompoundLoss(nn.Module):
     def extra_repr(self) -> str:
         return f"weights={ {name: term.weight for name, term in self.schedule.items()} }"
 
-    def _foreground(self, logits: Tensor) -> Tensor:
-        logits = logits.float()
-        return torch.sigmoid(logits) if self.has_regions else torch.softmax(logits, 1)[:, 1:]
-
-    def _channels(self, target: Tensor, channels: int) -> Tensor:
-        """One bool channel per class or region."""
-        if self.has_regions:
-            return target[:, :channels].bool()
-        classes = torch.arange(1, channels + 1, device=target.device).view(1, -1, *[1] * (target.ndim - 2))
-        return target == classes
-
-    def _valid(self, target: Tensor) -> Tensor | None:
-        """Where the target is not the ignore label."""
-        if self.ignore_label is None:
-            return None
-        return ~target[:, -1:].bool() if self.has_regions else target != self.ignore_label
-
     def _record(self, name: str, value: Tensor) -> None:
         value = value.detach().float()
         self._sums[name] = self._sums[name] + value if name in self._sums else value
 
 
-def _weights_of_levels(name: str, levels: int, level_weights: Sequence[float]) -> list[float]:
+def _weights_of_levels(name: str, levels: int | None, level_weights: Sequence[float]) -> list[float]:
     usable = sum(weight > 1e-5 for weight in level_weights)  # nnU-Net gives the coarsest output 0, under DDP 1e-6
+    levels = usable if levels is None else levels
     if levels > usable:
         raise ValueError(f"Term {name!r} asks for {levels} deep-supervision outputs ('levels'), but this network and "
                          f"trainer evaluate {usable}. Set 'levels' to at most {usable} in the plans' 'nnunet_topo' "
                          "entry or on the trainer.")
     chosen = [float(weight) for weight in level_weights[:levels]]
     return [weight / sum(chosen) for weight in chosen]
+
+
+def _flag(term: nn.Module, name: str) -> bool:
+    return bool(getattr(term, name, False))
 
 
 def _as_list(value: Tensor | Sequence[Tensor]) -> list[Tensor]:

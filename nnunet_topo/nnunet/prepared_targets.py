@@ -29,8 +29,8 @@ class PreparedTargets(BasicTransform):
 
     def __init__(self, terms: Mapping[str, Term], *, ignore_label: int | None, region_channels: int | None) -> None:
         super().__init__()
-        self.levels = {name: term.levels for name, term in terms.items() if term.weight > 0}
-        built: dict[str, Any] = {name: terms[name].build() for name in self.levels}
+        self.schedule = {name: term for name, term in terms.items() if term.weight > 0}
+        built: dict[str, Any] = {name: term.build() for name, term in self.schedule.items()}
         self.terms = {name: term for name, term in built.items() if prepares(term)}
         self.ignore_label = ignore_label
         self.region_channels = region_channels
@@ -53,7 +53,7 @@ class PreparedTargets(BasicTransform):
     def _extended(self, segmentation: Tensor, level: int) -> Tensor:
         own = segmentation if self.region_channels is None else segmentation[: self.region_channels]
         prepared = [term.prepare(own[None], self.ignore_label)[0].to(segmentation.dtype)
-                    for name, term in self.terms.items() if level < self.levels[name]]
+                    for name, term in self.terms.items() if self.schedule[name].counts_at(level)]
         return torch.cat([segmentation, *prepared]) if prepared else segmentation
 
 

@@ -30,11 +30,15 @@ class Term:
 
     Args:
         loss: class of a topology term (called as ``term(probabilities, target, valid)``).
-        weight: factor of the term beside nnU-Net's own loss; 0 leaves the term out.
+        weight: factor of the term beside nnU-Net's own loss; 0 leaves the term out. For a transform of the logits
+            (:class:`~nnunet_topo.losses.SCNPLoss`) the share, at most 1, of nnU-Net's loss that sees the transformed
+            logits; the rest sees the logits as they are.
         start_epoch: first epoch in which the term counts.
         ramp_epochs: number of epochs in which the weight then rises linearly; 0 starts with the full weight.
-        levels: on how many of the finest deep-supervision outputs the term is evaluated; 1 is the full resolution only.
-            Their relative weights are nnU-Net's own, scaled to a sum of 1, so that ``weight`` keeps its meaning.
+        levels: on how many of the finest deep-supervision outputs the term is evaluated; 1 is the full resolution only,
+            None all outputs that nnU-Net's loss counts. Their relative weights are nnU-Net's own, scaled to a sum of 1,
+            so that ``weight`` keeps its meaning. A transform of the logits changes these outputs; nnU-Net's loss sees
+            the coarser ones as they are.
         options: keyword arguments of the loss.
     """
 
@@ -42,7 +46,7 @@ class Term:
     weight: float = 1.0
     start_epoch: int = 0
     ramp_epochs: int = 0
-    levels: int = 1
+    levels: int | None = 1
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def weight_at(self, epoch: int) -> float:
@@ -53,6 +57,10 @@ class Term:
             return self.weight
         return self.weight * min(1.0, (epoch - self.start_epoch + 1) / (self.ramp_epochs + 1))
 
+    def counts_at(self, level: int) -> bool:
+        """Whether the term asks for a deep-supervision output (0 is the finest)."""
+        return self.levels is None or level < self.levels
+
     def settings(self) -> dict[str, Any]:
         """All settings by name, the loss's own with their defaults."""
         return {name: getattr(self, name) for name in SCHEDULE} | _option_defaults(self.loss) | dict(self.options)
@@ -61,7 +69,7 @@ class Term:
         return self.loss(**self.options)
 
 
-SCHEDULE: dict[str, Any] = {"weight": float, "start_epoch": int, "ramp_epochs": int, "levels": int}
+SCHEDULE: dict[str, Any] = {"weight": float, "start_epoch": int, "ramp_epochs": int, "levels": int | None}
 _AT_LEAST = {"weight": 0, "start_epoch": 0, "ramp_epochs": 0, "levels": 1}
 
 
@@ -100,6 +108,7 @@ def resolve_terms(declared: Mapping[str, Term], plans: Mapping[str, Any], config
                 terms[name] = _updated(terms[name], settings, f"{place}[{name!r}]")
     for name, term in terms.items():
         _check(term, term.settings(), f"term {name!r}")
+    check_transforms(terms)
     return terms
 
 
@@ -135,8 +144,20 @@ def _check(term: Term, settings: Mapping[str, Any], place: str) -> None:
                             f"{type(value).__name__}.")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{place}: {name!r} must be a finite number, got {value!r}.")
-        if name in _AT_LEAST and value < _AT_LEAST[name]:
+        if name in _AT_LEAST and value is not None and value < _AT_LEAST[name]:
             raise ValueError(f"{place}: {name!r} must be at least {_AT_LEAST[name]}, got {value!r}.")
+
+
+def check_transforms(terms: Mapping[str, Term]) -> None:
+    """At most one term transforms the logits, with a weight of at most 1; otherwise a ValueError."""
+    transforms = [name for name, term in terms.items() if getattr(term.loss, "transforms_logits", False)]
+    if len(transforms) > 1:
+        raise ValueError(f"The terms {_listing(transforms)} each transform the logits that nnU-Net's loss sees; a "
+                         "trainer can hold one such term. Set all but one of them to None in the trainer.")
+    for name in transforms:
+        if terms[name].weight > 1:
+            raise ValueError(f"term {name!r}: 'weight' is the share of nnU-Net's loss that sees the transformed logits "
+                             f"and must be at most 1, got {terms[name].weight!r}.")
 
 
 def _option_defaults(loss: type[nn.Module]) -> dict[str, Any]:
