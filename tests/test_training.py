@@ -55,12 +55,14 @@ def log_of(model: Path) -> str:
 KINDS = ["classes", "regions", "ignore", "regions_ignore"]
 CONFIGURATIONS = ["2d", "3d_fullres"]
 TERMS = {"nnUNetTrainerClDice": "cl_dice", "nnUNetTrainerSkeletonRecall": "skeleton_recall",
-         "nnUNetTrainerClDiceTopological": "cl_dice"}
+         "nnUNetTrainerClDiceTopological": "cl_dice", "nnUNetTrainerMIP": "mip", "nnUNetTrainerMIPSingleAxis": "mip"}
 
 
 @pytest.mark.parametrize(("trainer", "kind", "configuration"), [
     *itertools.product(["nnUNetTrainerClDice", "nnUNetTrainerSkeletonRecall"], KINDS, CONFIGURATIONS),
     *(("nnUNetTrainerClDiceTopological", *case) for case in [("classes", "3d_fullres"), ("regions_ignore", "2d")]),
+    *(("nnUNetTrainerMIP", kind, "3d_fullres") for kind in ["ignore", "regions_ignore"]),
+    ("nnUNetTrainerMIPSingleAxis", "classes", "3d_fullres"),
 ])
 def test_trains_and_predicts(datasets, trainer, kind, configuration, tmp_path):
     model = short(datasets(kind), configuration, trainer)
@@ -275,6 +277,23 @@ def test_betti_matching_trains_after_its_warm_up(datasets, kind, configuration):
     assert np.isnan(before) and after > 0
     assert "betti_matching: ready after" in log_of(model)
     short(dataset, configuration, "nnUNetTrainerBettiMatching", "TopoBetti", epochs=3, continue_training=True)
+
+
+@pytest.mark.parametrize(("trainer", "configuration"), [("nnUNetTrainerMIP", "3d_fullres")])
+def test_further_trainers_resume(datasets, trainer, configuration):
+    model = short(datasets("regions_ignore"), configuration, trainer)
+    short(datasets("regions_ignore"), configuration, trainer, epochs=2, continue_training=True, validate=True)
+    history = checkpoint_of(model)["logging"][f"topology/train/{TERMS[trainer]}"]
+    assert len(history) == 2 and all(0 < value <= 1 for value in history)
+    assert (model / "fold_0" / "validation" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerMIP", "nnUNetTrainerMIPSingleAxis"])
+def test_a_loss_for_volumes_is_refused_in_2d_before_anything_is_written(datasets, trainer):
+    with pytest.raises(ValueError, match=rf"{trainer}: its term 'mip' \(MIPLoss\) is for 3D configurations, but this "
+                                         r"one is 2D\. Train a 3D configuration \(such as 3d_fullres\)"):
+        short(datasets("classes"), "2d", trainer)
+    assert not list(Path(os.environ["nnUNet_results"]).glob(f"*/{trainer}__*__2d"))
 
 
 @pytest.mark.parametrize("kind", ["ignore", "regions_ignore"])

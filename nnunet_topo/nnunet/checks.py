@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
+
+from nnunet_topo.nnunet.terms import Term
 
 
 def require_path(variable: str) -> None:
@@ -34,6 +37,17 @@ def require_room(folder: str | os.PathLike[str], bytes_needed: int) -> None:
         raise RuntimeError(f"The disk of {os.fspath(folder)} has {free / 1e6:.0f} MB free, but the checkpoints of this "
                            f"network need about {bytes_needed / 1e6:.0f} MB. Make room, or let nnUNet_results point to "
                            "another disk.")
+
+
+def require_axes(axes: int, terms: Mapping[str, Term], trainer: str) -> None:
+    """Every term works on patches of so many axes; a loss that does not has an attribute ``spatial_axes``."""
+    for name, term in terms.items():
+        supported: tuple[int, ...] = getattr(term.loss, "spatial_axes", (2, 3))
+        if axes not in supported and term.weight > 0:
+            needed = " or ".join(f"{number}D" for number in supported)
+            raise ValueError(f"{trainer}: its term {name!r} ({term.loss.__name__}) is for {needed} configurations, but "
+                             f"this one is {axes}D. Train a {needed} configuration (such as "
+                             f"{'3d_fullres' if 3 in supported else '2d'}), or this one with another trainer.")
 
 
 def require_stages(stages: int, trainer: str) -> None:
