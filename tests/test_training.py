@@ -55,7 +55,8 @@ def log_of(model: Path) -> str:
 KINDS = ["classes", "regions", "ignore", "regions_ignore"]
 CONFIGURATIONS = ["2d", "3d_fullres"]
 TERMS = {"nnUNetTrainerClDice": "cl_dice", "nnUNetTrainerSkeletonRecall": "skeleton_recall",
-         "nnUNetTrainerClDiceTopological": "cl_dice", "nnUNetTrainerMIP": "mip", "nnUNetTrainerMIPSingleAxis": "mip"}
+         "nnUNetTrainerClDiceTopological": "cl_dice", "nnUNetTrainerMIP": "mip", "nnUNetTrainerMIPSingleAxis": "mip",
+         "nnUNetTrainerCbDice": "cb_dice"}
 
 
 @pytest.mark.parametrize(("trainer", "kind", "configuration"), [
@@ -63,6 +64,8 @@ TERMS = {"nnUNetTrainerClDice": "cl_dice", "nnUNetTrainerSkeletonRecall": "skele
     *(("nnUNetTrainerClDiceTopological", *case) for case in [("classes", "3d_fullres"), ("regions_ignore", "2d")]),
     *(("nnUNetTrainerMIP", kind, "3d_fullres") for kind in ["ignore", "regions_ignore"]),
     ("nnUNetTrainerMIPSingleAxis", "classes", "3d_fullres"),
+    *(("nnUNetTrainerCbDice", *case) for case in [("classes", "3d_fullres"), ("ignore", "2d"),
+                                                  ("regions_ignore", "2d"), ("regions_ignore", "3d_fullres")]),
 ])
 def test_trains_and_predicts(datasets, trainer, kind, configuration, tmp_path):
     model = short(datasets(kind), configuration, trainer)
@@ -279,7 +282,8 @@ def test_betti_matching_trains_after_its_warm_up(datasets, kind, configuration):
     short(dataset, configuration, "nnUNetTrainerBettiMatching", "TopoBetti", epochs=3, continue_training=True)
 
 
-@pytest.mark.parametrize(("trainer", "configuration"), [("nnUNetTrainerMIP", "3d_fullres")])
+@pytest.mark.parametrize(("trainer", "configuration"), [("nnUNetTrainerMIP", "3d_fullres"),
+                                                        ("nnUNetTrainerCbDice", "2d")])
 def test_further_trainers_resume(datasets, trainer, configuration):
     model = short(datasets("regions_ignore"), configuration, trainer)
     short(datasets("regions_ignore"), configuration, trainer, epochs=2, continue_training=True, validate=True)
