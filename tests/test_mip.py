@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from nnunet_topo.losses import MIPLoss
 from nnunet_topo.losses.mip import focal_tversky, projections
 from nnunet_topo.nnunet import CompoundLoss, Term
+from nnunet_topo.nnunet.terms import resolve_terms
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("mip_*.npz"))
 AXES = {"x": (0,), "y": (1,), "z": (2,), "multi": (0, 1, 2)}
@@ -285,6 +286,15 @@ def test_under_deep_supervision_each_level_is_projected_from_its_own_target():
     levels = [MIPLoss()(output.softmax(1)[:, 1:], torch.cat([target == 1, target == 2], 1)).item()
               for output, target in zip(outputs, targets, strict=True)]
     assert loss(outputs, targets).item() == pytest.approx((2 * levels[0] + levels[1]) / 3, rel=1e-5)
+
+
+def test_a_plans_file_sets_axes_slabs_and_the_softer_form():
+    settings = {"axes": [0, 2], "slab": 8, "top_k": 3}
+    (term,) = resolve_terms({"mip": Term(MIPLoss)}, {"nnunet_topo": {"mip": settings}}, "3d_fullres").values()
+    loss = term.build()
+    assert (loss.axes, loss.slab, loss.top_k) == ((0, 2), 8, 3)
+    with pytest.raises(TypeError, match="'slab' must be an integer or null"):
+        resolve_terms({"mip": Term(MIPLoss)}, {"nnunet_topo": {"mip": {"slab": 0.5}}}, "3d_fullres")
 
 
 @pytest.mark.parametrize(("call", "sentence"), [
