@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from nnunet_topo.losses import CbDiceLoss
-from nnunet_topo.losses._depth import depth, distance_on_device
+from nnunet_topo.losses._depth import depth
 from nnunet_topo.skeletons import soft_skeleton_of_mask, thin
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("cbdice_*.npz"))
@@ -116,7 +116,7 @@ def test_equals_the_loops_written_out(spatial, skeleton):
 def masks() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     thick = torch.zeros(1, 2, 40, 44, dtype=torch.bool)
-    thick[:, 0, 2:38, 3:41] = thick[:, 1, 20:] = True  # depths of 18 and 20: further rounds on a device
+    thick[:, 0, 2:38, 3:41] = thick[:, 1, 20:] = True  # depths of 18 and 20: two further rounds
     full = torch.ones(1, 2, 9, 10, 11, dtype=torch.bool)
     full[:, 1, 4, 4, 4] = False
     return {"noise 2d": torch.rand(2, 3, 19, 23, generator=generator) > 0.1, "thick": thick, "full": full,
@@ -129,7 +129,6 @@ def test_depth_is_the_distance_to_the_background_up_to_the_skeletons(name):
     mask = masks()[name]
     skeleton = thin(mask)
     bounded, radius = depth(mask, skeleton)
-    on_device = distance_on_device(mask, skeleton)
     for b in range(mask.shape[0]):
         for c in range(mask.shape[1]):
             image = mask[b, c].numpy()
@@ -137,7 +136,6 @@ def test_depth_is_the_distance_to_the_background_up_to_the_skeletons(name):
             largest = max(distance[skeleton[b, c].numpy()].max(initial=0), 1)
             assert radius[b, c].item() == pytest.approx(largest)
             np.testing.assert_allclose(bounded[b, c], np.minimum(distance, largest), rtol=1e-6)
-            np.testing.assert_allclose(np.minimum(on_device[b, c], largest), bounded[b, c], rtol=1e-6)
 
 
 @pytest.mark.parametrize("spatial", SPACES, ids=str)
