@@ -14,7 +14,15 @@ from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 from torch.nn import functional as F
 
-from nnunet_topo.losses import BettiMatchingLoss, ClCELoss, ClDiceLoss, SCNPLoss, SkeletonRecallLoss
+from nnunet_topo.losses import (
+    BettiMatchingLoss,
+    CbDiceLoss,
+    ClCELoss,
+    ClDiceLoss,
+    MIPLoss,
+    SCNPLoss,
+    SkeletonRecallLoss,
+)
 from nnunet_topo.nnunet import CompoundLoss, Term
 
 
@@ -53,6 +61,9 @@ ROWS = [
     Row("clCE", ClCELoss, {"iterations": SOFT}, free=BLIND_WHERE_FULL, gradcheck={"through_skeleton": True}),
     Row("clCE, topological", ClCELoss, {"skeleton": "topological", "beta": 0.0}, asymmetric=THINNING,
         gradcheck="the skeleton of the prediction is piecewise constant"),
+    Row("MIP", MIPLoss, axes=(3,)),
+    Row("MIP, slabs and the mean of the highest", MIPLoss, {"slab": 4, "top_k": 3}, axes=(3,)),
+    Row("cbDice", CbDiceLoss, asymmetric=THINNING, gradcheck="its weights are piecewise constant"),
 ]
 
 

@@ -55,12 +55,17 @@ def log_of(model: Path) -> str:
 KINDS = ["classes", "regions", "ignore", "regions_ignore"]
 CONFIGURATIONS = ["2d", "3d_fullres"]
 TERMS = {"nnUNetTrainerClDice": "cl_dice", "nnUNetTrainerSkeletonRecall": "skeleton_recall",
-         "nnUNetTrainerClDiceTopological": "cl_dice"}
+         "nnUNetTrainerClDiceTopological": "cl_dice", "nnUNetTrainerMIP": "mip", "nnUNetTrainerMIPSingleAxis": "mip",
+         "nnUNetTrainerCbDice": "cb_dice"}
 
 
 @pytest.mark.parametrize(("trainer", "kind", "configuration"), [
     *itertools.product(["nnUNetTrainerClDice", "nnUNetTrainerSkeletonRecall"], KINDS, CONFIGURATIONS),
     *(("nnUNetTrainerClDiceTopological", *case) for case in [("classes", "3d_fullres"), ("regions_ignore", "2d")]),
+    *(("nnUNetTrainerMIP", kind, "3d_fullres") for kind in ["ignore", "regions_ignore"]),
+    ("nnUNetTrainerMIPSingleAxis", "classes", "3d_fullres"),
+    *(("nnUNetTrainerCbDice", *case) for case in [("classes", "3d_fullres"), ("ignore", "2d"),
+                                                  ("regions_ignore", "2d"), ("regions_ignore", "3d_fullres")]),
 ])
 def test_trains_and_predicts(datasets, trainer, kind, configuration, tmp_path):
     model = short(datasets(kind), configuration, trainer)
@@ -319,6 +324,24 @@ def test_a_variant_trains_for_its_epochs_without_mirroring_and_predicts(datasets
     assert checkpoint["inference_allowed_mirroring_axes"] is None
     assert all(0 < checkpoint["logging"][f"topology/train/{name}"][0] <= 1 for name in ("cl_dice", "skeleton_recall"))
     nnUNetPredictor(device=torch.device("cpu")).initialize_from_trained_model_folder(str(model), (0,))
+
+
+@pytest.mark.parametrize(("trainer", "configuration"), [("nnUNetTrainerMIP", "3d_fullres"),
+                                                        ("nnUNetTrainerCbDice", "2d")])
+def test_further_trainers_resume(datasets, trainer, configuration):
+    model = short(datasets("regions_ignore"), configuration, trainer)
+    short(datasets("regions_ignore"), configuration, trainer, epochs=2, continue_training=True, validate=True)
+    history = checkpoint_of(model)["logging"][f"topology/train/{TERMS[trainer]}"]
+    assert len(history) == 2 and all(0 < value <= 1 for value in history)
+    assert (model / "fold_0" / "validation" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerMIP", "nnUNetTrainerMIPSingleAxis"])
+def test_a_loss_for_volumes_is_refused_in_2d_before_anything_is_written(datasets, trainer):
+    with pytest.raises(ValueError, match=rf"{trainer}: its term 'mip' \(MIPLoss\) is for 3D configurations, but this "
+                                         r"one is 2D\. Train a 3D configuration \(such as 3d_fullres\)"):
+        short(datasets("classes"), "2d", trainer)
+    assert not list(Path(os.environ["nnUNet_results"]).glob(f"*/{trainer}__*__2d"))
 
 
 @pytest.mark.parametrize("kind", ["ignore", "regions_ignore"])

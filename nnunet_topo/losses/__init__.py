@@ -1,19 +1,25 @@
 """Topology losses: one file each, a pure function and a thin Module."""
 
 from nnunet_topo.losses.betti_matching import BettiMatchingLoss
+from nnunet_topo.losses.cb_dice import CbDiceLoss, cb_dice_loss
 from nnunet_topo.losses.cl_ce import ClCELoss, cl_ce_loss
 from nnunet_topo.losses.cl_dice import ClDiceLoss, cl_dice_loss
+from nnunet_topo.losses.mip import MIPLoss, mip_loss
 from nnunet_topo.losses.scnp import SCNPLoss, scnp_logits
 from nnunet_topo.losses.skeleton_recall import SkeletonRecallLoss, skeleton_recall_loss
 
 __all__ = [
     "BettiMatchingLoss",
+    "CbDiceLoss",
     "ClCELoss",
     "ClDiceLoss",
+    "MIPLoss",
     "SCNPLoss",
     "SkeletonRecallLoss",
+    "cb_dice_loss",
     "cl_ce_loss",
     "cl_dice_loss",
+    "mip_loss",
     "scnp_logits",
     "skeleton_recall_loss",
 ]

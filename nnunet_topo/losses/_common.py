@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -69,3 +70,30 @@ def over_processes(parts: Tensor) -> Tensor:
 
         return all_reduce(parts)
     return parts
+
+
+class ThickTargets:
+    """Remembers whether a target was thicker than the soft skeleton's iterations reach, and says so."""
+
+    def __init__(self, loss: str) -> None:
+        self.loss = loss
+        self.iterations = 0
+        self._seen: Tensor | None = None  # stays on its device, so that a step never waits for it
+        self._warned = False
+
+    def see(self, too_deep: Tensor, iterations: int) -> None:
+        """Note the outcome of a call, a bool tensor without dimensions; on the CPU warn, the first time."""
+        self.iterations = iterations
+        self._seen = too_deep if self._seen is None else self._seen | too_deep
+        if too_deep.device.type == "cpu" and bool(too_deep) and not self._warned:  # elsewhere, looking would wait
+            self._warned = True
+            warnings.warn(f"{self.loss}: {self._sentence()}", stacklevel=4)
+
+    def notices(self) -> list[str]:
+        """The sentence for the user, if there was such a target since the last call."""
+        seen, self._seen = self._seen, None
+        return [self._sentence()] if seen is not None and bool(seen) else []
+
+    def _sentence(self) -> str:
+        return (f"the target of at least one patch is thicker than {self.iterations} iterations can skeletonise, so "
+                "the middle of its thick parts is not scored. Set iterations higher if these parts matter.")

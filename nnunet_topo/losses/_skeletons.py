@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_topo.losses._common import ThickTargets
 from nnunet_topo.skeletons import (
     TopologicalSkeleton,
     soft_skeleton,
@@ -38,8 +38,7 @@ class Skeletons(nn.Module):
         self.skeleton = skeleton
         self.iterations = iterations
         self.topological = TopologicalSkeleton(iterations, beta, samples=samples)
-        self._too_deep: Tensor | None = None  # stays on its device, so that a step never waits for it
-        self._warned = False
+        self._thick = ThickTargets(loss)
 
     @staticmethod
     def from_labels(settings: Mapping[str, Any]) -> dict[str, tuple[Callable[..., int], int, int]]:
@@ -64,16 +63,12 @@ class Skeletons(nn.Module):
         if target.dtype != torch.bool and not bool(((target == 0) | (target == 1)).all()):
             return skeleton, soft_skeleton(target.detach(), self.iterations)  # a soft target has no depth
         true_skeleton, too_deep = soft_skeleton_of_mask(_binary(target), self.iterations)
-        self._too_deep = too_deep if self._too_deep is None else self._too_deep | too_deep
-        if too_deep.device.type == "cpu" and bool(too_deep) and not self._warned:  # elsewhere, looking would wait
-            self._warned = True
-            warnings.warn(f"{self.loss}: " + _TOO_DEEP.format(self.iterations), stacklevel=3)
+        self._thick.see(too_deep, self.iterations)
         return skeleton, true_skeleton
 
     def notices(self) -> list[str]:
         """What the user should know of the calls since the last time: targets too thick for the iterations."""
-        too_deep, self._too_deep = self._too_deep, None
-        return [_TOO_DEEP.format(self.iterations)] if too_deep is not None and bool(too_deep) else []
+        return self._thick.notices()
 
     def extra_repr(self) -> str:
         return f"skeleton={self.skeleton!r}, iterations={self.iterations}"
@@ -82,6 +77,3 @@ class Skeletons(nn.Module):
 def _binary(target: Tensor) -> Tensor:
     return target if target.dtype == torch.bool else target > 0.5
 
-
-_TOO_DEEP = ("the target of at least one patch is thicker than {} iterations can skeletonise, so the middle of its "
-             "thick parts is not scored. Set iterations higher if these parts matter.")

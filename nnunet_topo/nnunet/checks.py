@@ -39,6 +39,17 @@ def require_room(folder: str | os.PathLike[str], bytes_needed: int) -> None:
                            "another disk.")
 
 
+def require_axes(axes: int, terms: Mapping[str, Term], trainer: str) -> None:
+    """Every term works on patches of so many axes; a loss that does not has an attribute ``spatial_axes``."""
+    for name, term in terms.items():
+        supported: tuple[int, ...] = getattr(term.loss, "spatial_axes", (2, 3))
+        if axes not in supported and term.weight > 0:
+            needed = " or ".join(f"{number}D" for number in supported)
+            raise ValueError(f"{trainer}: its term {name!r} ({term.loss.__name__}) is for {needed} configurations, but "
+                             f"this one is {axes}D. Train a {needed} configuration (such as "
+                             f"{'3d_fullres' if 3 in supported else '2d'}), or this one with another trainer.")
+
+
 def require_stages(stages: int, trainer: str) -> None:
     """Enough stages for nnU-Net's deep-supervision weights, which are 0/0 for two stages."""
     if stages < 3:

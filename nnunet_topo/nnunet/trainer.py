@@ -13,9 +13,11 @@ from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_topo.files import written_at_once
 from nnunet_topo.nnunet.checks import (
+    require_axes,
     require_path,
     require_room,
     require_stages,
@@ -52,6 +54,8 @@ class TopologyTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature, which it inspects
     ) -> None:
         self.terms: dict[str, Term] = resolve_terms(declared_terms(type(self)), plans, configuration)
+        axes = len(PlansManager(plans).get_configuration(configuration).patch_size)
+        require_axes(axes, self.terms, type(self).__name__)
         for variable in (nnUNet_preprocessed, nnUNet_results):
             require_path(variable.env_var_name)
         require_writable(nnUNet_results.require())
