@@ -268,6 +268,7 @@ def test_trains_without_deep_supervision_and_combines_with_nnunets_own_variants(
 @pytest.mark.parametrize(("trainer", "term", "options"), [
     ("nnUNetTrainerBettiMatching", "betti_matching", {"crop_3d": 16, "crop_2d": 24}),
     ("nnUNetTrainerTopoLoss", "topo", {"crop_3d": 16, "crop_2d": 24}),
+    ("nnUNetTrainerWarping", "warping", {}),
 ])
 def test_terms_of_the_homology_train_after_their_warm_up(datasets, trainer, term, options, kind, configuration):
     dataset = datasets(kind)

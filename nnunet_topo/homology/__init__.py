@@ -4,6 +4,7 @@ from nnunet_topo.homology.betti_matching import BettiMatching, DimensionMatching
 from nnunet_topo.homology.betti_numbers import betti_numbers
 from nnunet_topo.homology.mask_matching import matched_betti_numbers
 from nnunet_topo.homology.persistence import Persistence, persistence_pairs
+from nnunet_topo.homology.warping import critical_voxels, warped
 
 __all__ = [
     "BettiMatching",
@@ -13,6 +14,8 @@ __all__ = [
     "betti_matching",
     "betti_matchings",
     "betti_numbers",
+    "critical_voxels",
     "matched_betti_numbers",
     "persistence_pairs",
+    "warped",
 ]
