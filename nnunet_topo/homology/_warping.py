@@ -38,7 +38,7 @@ def warp(mask, towards, offsets, steps, table):  # type: ignore[no-untyped-def]
         heap = with_room(heap, size + len(offsets))
         for offset in offsets:
             w = v + offset
-            if not waiting[w] and mask[w] != towards[w] and distances[w] != _FAR:
+            if mask[w] != towards[w] and not waiting[w] and is_simple(mask, w, offsets, table):
                 waiting[w] = True
                 size = push(heap, size, -labelled_voxel(distances[w], w))
 

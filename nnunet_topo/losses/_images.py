@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -34,9 +33,12 @@ def random_place(target: Tensor, side: int) -> Place:
     return tuple(slice(start, start + side) for start in starts)
 
 
-def tiles(sizes: Sequence[int], side: int) -> list[Place]:
-    """Places of tiles of ``side`` voxels, smaller at the far ends, that together cover a patch once."""
-    return list(itertools.product(*[[slice(start, start + side) for start in range(0, size, side)] for size in sizes]))
+def tiles(channels: Tensor, side: int) -> list[Tensor]:
+    """Tiles (B, C, *side), smaller at the far ends, that together cover a patch (B, C, *S) once."""
+    parts = [channels]
+    for axis in range(2, channels.ndim):  # split, since the gradient of each slice would be as large as the patch
+        parts = [part for whole in parts for part in whole.split(side, axis)]
+    return parts
 
 
 def images(channels: Tensor, upside_down: bool, frame: bool) -> Tensor:

@@ -132,15 +132,13 @@ class TopoLoss(nn.Module):
     def _pieces(self, probabilities: Tensor, target: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """The images that are looked at, and their targets as masks."""
         side = self.crop_2d if probabilities.ndim == 4 else self.crop_3d
-        parts = [(probabilities, target)]
         if side and self.tiled:
-            whole = (slice(None), slice(None))
-            places = [whole + place for place in tiles(probabilities.shape[2:], side)]
-            parts = [(probabilities[place], target[place]) for place in places]
-        elif side:
-            parts = [crops(probabilities, target, side)]
-        return ([image for part, _ in parts for image in images(part, False, self.frame)],
-                [image > 0.5 for _, part in parts for image in images(part, False, self.frame)])
+            parts, target_parts = tiles(probabilities, side), tiles(target, side)
+        else:
+            cropped = crops(probabilities, target, side) if side else (probabilities, target)
+            parts, target_parts = [cropped[0]], [cropped[1]]
+        return ([image for part in parts for image in images(part, False, self.frame)],
+                [image > 0.5 for part in target_parts for image in images(part, False, self.frame)])
 
     def _mean_cost(
         self, values: Tensor, first: Sequence[NDArray], second: Sequence[NDArray], diagrams: Sequence[_Diagram]
