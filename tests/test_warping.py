@@ -151,6 +151,14 @@ def test_connectivity_decides_whether_corners_join():
     assert critical_voxels(diagonal, straight, "background").any()
 
 
+def test_the_order_in_memory_does_not_matter():
+    expected = warped(CUT, TUBE)
+    assert (expected != CUT).any()
+    for copy in (np.asfortranarray, lambda image: image[:, ::-1].copy()[:, ::-1]):
+        assert np.array_equal(warped(copy(CUT), TUBE), expected)
+        assert np.array_equal(warped(CUT, copy(TUBE)), expected)
+
+
 @pytest.mark.parametrize(("arguments", "sentence"), [
     ((TUBE, TUBE, "both"), 'must be "foreground" or "background"'),
     ((TUBE, TUBE[1:]), "two masks of the same shape, not"),

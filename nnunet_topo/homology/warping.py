@@ -41,8 +41,8 @@ def warped(
     from nnunet_topo.homology._warping import warp  # numba is only needed from here on
 
     outside = connectivity == "background"  # simple points of one side are those of the other with roles exchanged
-    framed = [np.pad(image ^ outside, 1, constant_values=outside).astype(np.uint8) for image in (mask, towards)]
-    strides = [stride // framed[0].itemsize for stride in framed[0].strides]
+    framed = [np.pad(image ^ outside, 1, constant_values=outside).astype(np.uint8, "C") for image in (mask, towards)]
+    strides = framed[0].strides  # a voxel is a byte
     around = [offset for offset in itertools.product((-1, 0, 1), repeat=mask.ndim) if any(offset)]
     offsets = np.array([np.dot(offset, strides) for offset in around], np.int64)
     steps = np.array([_STEPS[sum(map(abs, offset))] for offset in around], np.int32)
