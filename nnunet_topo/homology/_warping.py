@@ -1,7 +1,7 @@
 """Kernel of homotopy warping, on flat masks with a frame of one voxel, so that no neighbour needs a test of the border.
 
-All work but a first look at every voxel is on those that differ. Two heaps have the smallest (distance, index) in
-front: one to find the distances, one for the flips. A voxel need only be tested again when a neighbour was flipped.
+All work but a first look at every voxel is on those that differ. Simple ones wait in a heap with the smallest
+(distance, index) in front. A voxel need only be tested again when a neighbour was flipped.
 """
 
 from __future__ import annotations
@@ -50,28 +50,30 @@ def distances_from_border(mask, towards, offsets, steps):  # type: ignore[no-unt
     Voxels that the border does not reach stay far: none of their neighbours will ever change, so they are not simple.
     """
     distances = np.full(len(mask), _FAR, np.int32)
-    heap, size = np.empty(1024, np.int64), 0
+    waiting = np.zeros(len(mask), np.bool_)
+    queue, first, end = np.empty(1024, np.int32), 0, 0
     for v in range(len(mask)):
         if mask[v] != towards[v]:
+            nearest = _FAR
             for k in range(len(offsets)):
                 if mask[v + offsets[k]] != mask[v]:
-                    distances[v] = min(distances[v], steps[k])
-            if distances[v] != _FAR:
-                heap = with_room(heap, size + 1)
-                size = push(heap, size, -labelled_voxel(distances[v], v))
-    while size > 0:
-        item = -heap[0]
-        size = pop(heap, size)
-        v = voxel_of(item)
-        if item != labelled_voxel(distances[v], v):
-            continue  # it has been reached on a shorter way
-        heap = with_room(heap, size + len(offsets))
+                    nearest = min(nearest, steps[k])
+            if nearest != _FAR:
+                distances[v], waiting[v] = nearest, True
+                queue = with_room(queue, end + 1)
+                queue[end], end = v, end + 1
+    while first < end:  # a voxel that is reached on a shorter way waits again
+        v, first = np.int64(queue[first]), first + 1
+        waiting[v] = False
+        queue = with_room(queue, end + len(offsets))
         for k in range(len(offsets)):
             w = v + offsets[k]
             distance = distances[v] + steps[k]
-            if mask[w] == mask[v] and mask[w] != towards[w] and distance < distances[w]:
+            if mask[w] != towards[w] and mask[w] == mask[v] and distance < distances[w]:
                 distances[w] = distance
-                size = push(heap, size, -labelled_voxel(distance, w))
+                if not waiting[w]:
+                    waiting[w] = True
+                    queue[end], end = w, end + 1
     return distances
 
 
