@@ -22,6 +22,8 @@ from nnunet_topo.losses import (
     MIPLoss,
     SCNPLoss,
     SkeletonRecallLoss,
+    TopoLoss,
+    WarpingLoss,
 )
 from nnunet_topo.nnunet import CompoundLoss, Term
 
@@ -64,6 +66,8 @@ ROWS = [
     Row("MIP", MIPLoss, axes=(3,)),
     Row("MIP, slabs and the mean of the highest", MIPLoss, {"slab": 4, "top_k": 3}, axes=(3,)),
     Row("cbDice", CbDiceLoss, asymmetric=THINNING, gradcheck="its weights are piecewise constant"),
+    Row("TopoLoss", TopoLoss, gradcheck={"normalised": False}),
+    Row("Warping", WarpingLoss, asymmetric="of equally near voxels it takes the first in the order of the axes"),
 ]
 
 

@@ -297,16 +297,21 @@ def test_trains_without_deep_supervision_and_combines_with_nnunets_own_variants(
 
 
 @pytest.mark.parametrize(("kind", "configuration"), [("classes", "3d_fullres"), ("regions_ignore", "2d")])
-def test_betti_matching_trains_after_its_warm_up(datasets, kind, configuration):
+@pytest.mark.parametrize(("trainer", "term", "options"), [
+    ("nnUNetTrainerBettiMatching", "betti_matching", {"crop_3d": 16, "crop_2d": 24}),
+    ("nnUNetTrainerTopoLoss", "topo", {"crop_3d": 16, "crop_2d": 24}),
+    ("nnUNetTrainerWarping", "warping", {}),
+])
+def test_terms_of_the_homology_train_after_their_warm_up(datasets, trainer, term, options, kind, configuration):
     dataset = datasets(kind)
-    settings = {"betti_matching": {"start_epoch": 1, "ramp_epochs": 0, "crop_3d": 16, "crop_2d": 24}}
+    settings = {term: {"start_epoch": 1, "ramp_epochs": 0, **options}}
     folder = Path(os.environ["nnUNet_preprocessed"]) / dataset
-    write_small_plans(folder, {"2d": (32, 32), "3d_fullres": (16, 32, 32)}, name="TopoBetti", settings=settings)
-    model = short(dataset, configuration, "nnUNetTrainerBettiMatching", "TopoBetti", epochs=2)
-    before, after = checkpoint_of(model)["logging"]["topology/train/betti_matching"]
+    write_small_plans(folder, {"2d": (32, 32), "3d_fullres": (16, 32, 32)}, name="TopoHomology", settings=settings)
+    model = short(dataset, configuration, trainer, "TopoHomology", epochs=2)
+    before, after = checkpoint_of(model)["logging"][f"topology/train/{term}"]
     assert np.isnan(before) and after > 0
-    assert "betti_matching: ready after" in log_of(model)
-    short(dataset, configuration, "nnUNetTrainerBettiMatching", "TopoBetti", epochs=3, continue_training=True)
+    assert f"{term}: ready after" in log_of(model)
+    short(dataset, configuration, trainer, "TopoHomology", epochs=3, continue_training=True)
 
 
 def test_a_term_that_would_begin_after_the_last_epoch_is_refused_before_the_first(datasets):

@@ -3,13 +3,19 @@
 from nnunet_topo.homology.betti_matching import BettiMatching, DimensionMatching, Pairs, betti_matching, betti_matchings
 from nnunet_topo.homology.betti_numbers import betti_numbers
 from nnunet_topo.homology.mask_matching import matched_betti_numbers
+from nnunet_topo.homology.persistence import Persistence, persistence_pairs
+from nnunet_topo.homology.warping import critical_voxels, warped
 
 __all__ = [
     "BettiMatching",
     "DimensionMatching",
     "Pairs",
+    "Persistence",
     "betti_matching",
     "betti_matchings",
     "betti_numbers",
+    "critical_voxels",
     "matched_betti_numbers",
+    "persistence_pairs",
+    "warped",
 ]

@@ -94,7 +94,8 @@ def betti_matching(prediction: Image, target: Image) -> BettiMatching:
     the prediction at the voxels that it names. Raises ValueError for shapes that differ, other numbers of axes, no
     voxel at all, integers other than 0 and 1, NaN and infinity; TypeError for anything else than real numbers.
     """
-    first, second = _as_float32(prediction, "prediction"), _as_float32(target, "target")
+    first = as_float32(prediction, "prediction of a Betti matching")
+    second = as_float32(target, "target of a Betti matching")
     if first.shape != second.shape:
         raise ValueError(
             f"A Betti matching needs a prediction and a target of the same shape, not {first.shape} and {second.shape}."
@@ -137,23 +138,24 @@ def betti_matchings(
         return list(pool.map(lambda pair: betti_matching(*pair), pairs))
 
 
-def _as_float32(image: Image, name: str) -> NDArray[np.float32]:
+def as_float32(image: Image, name: str) -> NDArray[np.float32]:
+    """The image as a contiguous array, checked; ``name`` is what a sentence calls it."""
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu()
         image = (image.float() if image.is_floating_point() else image).numpy()
     if not isinstance(image, np.ndarray) or image.dtype.kind not in "biuf":
         given = f"{type(image).__name__} {getattr(image, 'dtype', '')}".strip()
-        raise TypeError(f"The {name} of a Betti matching must be a numpy array or tensor of real numbers, not {given}.")
+        raise TypeError(f"The {name} must be a numpy array or tensor of real numbers, not {given}.")
     if image.ndim not in (2, 3) or image.size == 0:
         raise ValueError(
-            f"The {name} of a Betti matching must have two or three axes and at least one voxel, not the shape "
+            f"The {name} must have two or three axes and at least one voxel, not the shape "
             f"{image.shape}; take samples and channels one by one."
         )
     if image.size * image.ndim > 2**31 - 2**28:
-        raise ValueError(f"The {name} of a Betti matching is too large: {image.shape}; crop it.")
+        raise ValueError(f"The {name} is too large: {image.shape}; crop it.")
     if image.dtype.kind in "iu" and not np.isin(image, (0, 1)).all():
         raise ValueError(
-            f"The {name} of a Betti matching holds integers other than 0 and 1; take one class at a time, "
+            f"The {name} holds integers other than 0 and 1; take one class at a time, "
             "for instance by labels == 1."
         )
     return np.ascontiguousarray(image, dtype=np.float32)
@@ -166,12 +168,13 @@ def _dimension(
     births_1, deaths_1, births_2, deaths_2 = voxels
     matched, unmatched = slice(None, count), slice(count, None)
     return DimensionMatching(
-        _pairs(first, births_1[matched], deaths_1[matched]),
-        _pairs(second, births_2[matched], deaths_2[matched]),
-        _pairs(first, births_1[unmatched], deaths_1[unmatched]),
-        _pairs(second, births_2[unmatched], deaths_2[unmatched]),
+        make_pairs(first, births_1[matched], deaths_1[matched]),
+        make_pairs(second, births_2[matched], deaths_2[matched]),
+        make_pairs(first, births_1[unmatched], deaths_1[unmatched]),
+        make_pairs(second, births_2[unmatched], deaths_2[unmatched]),
     )
 
 
-def _pairs(image: NDArray[np.float32], births: NDArray[np.int64], deaths: NDArray[np.int64]) -> Pairs:
+def make_pairs(image: NDArray[np.float32], births: NDArray[np.int64], deaths: NDArray[np.int64]) -> Pairs:
+    """Features of an image, given the indices of the voxels of their births and deaths."""
     return Pairs(image.shape, births, deaths, image.ravel()[births], image.ravel()[deaths])

@@ -7,6 +7,8 @@ from nnunet_topo.losses.cl_dice import ClDiceLoss, cl_dice_loss
 from nnunet_topo.losses.mip import MIPLoss, mip_loss
 from nnunet_topo.losses.scnp import SCNPLoss, scnp_logits
 from nnunet_topo.losses.skeleton_recall import SkeletonRecallLoss, skeleton_recall_loss
+from nnunet_topo.losses.topo_loss import TopoLoss
+from nnunet_topo.losses.warping import WarpingLoss
 
 __all__ = [
     "BettiMatchingLoss",
@@ -16,6 +18,8 @@ __all__ = [
     "MIPLoss",
     "SCNPLoss",
     "SkeletonRecallLoss",
+    "TopoLoss",
+    "WarpingLoss",
     "cb_dice_loss",
     "cl_ce_loss",
     "cl_dice_loss",

@@ -12,7 +12,6 @@ Gradients reach the voxels at which matched and unmatched features of the predic
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -22,8 +21,7 @@ from torch import Tensor, nn
 
 from nnunet_topo.homology import BettiMatching, betti_matchings
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
-
-_POOL = 1  # a background thread for each call, which spreads the work over further threads
+from nnunet_topo.losses._images import as_columns, crops, images, in_background
 
 
 class BettiMatchingLoss(nn.Module):
@@ -117,15 +115,13 @@ class BettiMatchingLoss(nn.Module):
         with without_autocast(probabilities):
             probabilities, target = masked(probabilities, target, valid)
             side = self.crop_2d if probabilities.ndim == 4 else self.crop_3d
-            probabilities, target = _crops(probabilities, target, side) if side else (probabilities, target)
+            probabilities, target = crops(probabilities, target, side) if side else (probabilities, target)
             # one after the other along the first axis where both filtrations are asked for
             sides = {"superlevel": [False], "sublevel": [True], "both": [False, True]}[self.filtration]
-            predictions = torch.cat([_images(probabilities, upside_down, self.frame) for upside_down in sides])
+            predictions = torch.cat([images(probabilities, upside_down, self.frame) for upside_down in sides])
             first = predictions.detach().cpu().numpy()
-            second = torch.cat([_images(target, upside_down, self.frame) for upside_down in sides]).cpu().numpy()
-        pool = ThreadPoolExecutor(_POOL)
-        future = pool.submit(betti_matchings, first, second, threads=self.threads)
-        pool.shutdown(wait=False)
+            second = torch.cat([images(target, upside_down, self.frame) for upside_down in sides]).cpu().numpy()
+        future = in_background(betti_matchings, first, second, threads=self.threads)
 
         def finish() -> Tensor:
             with without_autocast(probabilities):
@@ -161,9 +157,9 @@ class BettiMatchingLoss(nn.Module):
                 matched.append((np.array([essential[0] + i * size]),) * 2 + (np.array([essential[2]]),) * 2
                                + (np.array([weight * self.matched_weight]),))
         values = predictions.reshape(-1)
-        at_birth, at_death, true_births, true_deaths, weights = _moved(matched, values)
+        at_birth, at_death, true_births, true_deaths, weights = as_columns(matched, values)
         cost = (weights * ((values[at_birth] - true_births) ** 2 + (values[at_death] - true_deaths) ** 2)).sum()
-        at_birth, at_death, weights = _moved(alone, values)
+        at_birth, at_death, weights = as_columns(alone, values)
         if self.push_unmatched:
             cost = cost + (2 * weights * (values[at_birth] ** 2 + (1 - values[at_death]) ** 2)).sum()
         else:
@@ -197,39 +193,3 @@ def _joined(tables: Sequence) -> _Table:
     """Births' and deaths' indices and values of all dimensions."""
     return tuple(np.concatenate([getattr(table, name) for table in tables])  # type: ignore[return-value]
                  for name in ("birth_index", "death_index", "birth_value", "death_value"))
-
-
-def _moved(rows: Sequence[tuple[NDArray, ...]], values: Tensor) -> list[Tensor]:
-    """The columns of all tables, integers as they are and numbers in the values' type, on their device."""
-    columns = [torch.from_numpy(np.concatenate(column)) for column in zip(*rows, strict=True)]
-    return [column.to(values.device) if column.dtype == torch.int64 else column.to(values.device, values.dtype)
-            for column in columns]
-
-
-def _images(channels: Tensor, upside_down: bool, frame: bool) -> Tensor:
-    """(B * C, *S) images in floating point, whose superlevel sets are looked at."""
-    images = channels.flatten(0, 1)
-    images = images if images.is_floating_point() else images.float()
-    images = 1 - images if upside_down else images
-    if not frame:
-        return images
-    highest = images.detach().flatten(1).amax(1).view(-1, *[1] * (images.ndim - 1))
-    padded = nn.functional.pad(images, [1] * (2 * (images.ndim - 1)))
-    inside = nn.functional.pad(torch.ones_like(images, dtype=torch.bool), [1] * (2 * (images.ndim - 1)))
-    return torch.where(inside, padded, highest)
-
-
-def _crops(probabilities: Tensor, target: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """A crop of each sample around a random voxel of its foreground, or anywhere where it has none."""
-    sizes = probabilities.shape[2:]
-    if max(sizes) <= side:
-        return probabilities, target
-    places = []
-    for sample in target:
-        candidates = (sample.amax(0) if sample.is_floating_point() else sample.any(0)).nonzero()
-        chosen = candidates[int(torch.randint(len(candidates), ())) ].tolist() if len(candidates) else \
-            [int(torch.randint(size, ())) for size in sizes]
-        starts = [min(max(at - side // 2, 0), max(size - side, 0)) for at, size in zip(chosen, sizes, strict=True)]
-        places.append((slice(None), *[slice(start, start + side) for start in starts]))
-    return (torch.stack([sample[place] for sample, place in zip(probabilities, places, strict=True)]),
-            torch.stack([sample[place] for sample, place in zip(target, places, strict=True)]))
