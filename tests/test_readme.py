@@ -15,6 +15,7 @@ from nnunet_topo.nnunet.terms import _names_of_losses, resolve_terms
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs" / "settings.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -27,9 +28,9 @@ def test_python_examples_run(number, monkeypatch):
     exec(blocks("python")[number], {"__name__": "readme"})
 
 
-def table_below(heading: str) -> dict[str, str]:
-    """First and second column of the first table of settings below a line of the README."""
-    section = README.split(f"\n{heading}\n", 1)[1].split("\n#", 1)[0]
+def table_below(heading: str, page: str) -> dict[str, str]:
+    """First and second column of the first table of settings below a line of a page."""
+    section = page.split(f"\n{heading}\n", 1)[1].split("\n#", 1)[0]
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, flags=re.MULTILINE)
     return {name: value.strip() for name, value in rows}
 
@@ -42,8 +43,8 @@ def test_settings_example_is_accepted():
 def test_the_tables_name_every_setting_with_its_default(name):
     (loss,) = (getattr(nnunet_topo.losses, loss) for loss in nnunet_topo.losses.__all__
                if loss.removesuffix("Loss").lower() == name.replace("_", ""))
-    common = table_below("## Settings")
-    shown = common | table_below(f"### `{name}`")
+    common = table_below("## Settings", README)
+    shown = common | table_below(f"## `{name}`", SETTINGS)
     assert shown == {option: json.dumps(default) for option, default in Term(loss).settings().items()}
 
 
