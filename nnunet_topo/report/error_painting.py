@@ -81,7 +81,7 @@ def draw_errors(panel: Axes, errors: TopologyErrors, axis: int | None, size: flo
     for mask, partner, colour, width in ((both, both, SKELETON, 1.0),
                                          (errors.spurious_segments, errors.spurious_segments, SPURIOUS, 1.8),
                                          (errors.missed_segments, errors.skeleton, MISSED, 1.8)):  # fmt: skip
-        panel.add_collection(LineCollection(_edges(mask, partner, axis), colors=colour, linewidths=width,
+        panel.add_collection(LineCollection(list(_edges(mask, partner, axis)), colors=colour, linewidths=width,
                                             capstyle="round", zorder=2), autolim=False)  # fmt: skip
     for kind, mark in MARKS.items():
         places = [np.delete(place.position, axis) if axis is not None else place.position
