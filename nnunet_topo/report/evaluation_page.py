@@ -90,10 +90,12 @@ def _content(summaries: Mapping[str, Summary], pictures: Pictures, failed: Mappi
         "folders": [_folder(name, summary) for name, summary in summaries.items()],
         "unit_spacing": all(size == 1 for case in first["metric_per_case"] for size in case["spacing"]),
         "tiles": [{"title": title_of(name), "metric": name, "value": first["foreground_mean"][name],
-                   "hint": f"{_attribute(name, 'better')} is better"} for name in main],
+                   "hint": "one mask is empty somewhere" if math.isinf(first["foreground_mean"][name])
+                   else f"{_attribute(name, 'better')} is better"} for name in main],
         "comparisons": [{**comparison._asdict(), "label_name": labels.get(comparison.label or "", "")}
                         for comparison in comparisons],
-        "level": LEVEL, "plots": _plots(summaries, labels, main, anchors), "order": settings["order_of_cases"],
+        "level": LEVEL, "colours": _COLOURS, "plots": _plots(summaries, labels, main, anchors),
+        "order": settings["order_of_cases"],
         "cases": _cases(list(order), rows, labels, pictures), "pictures_failed": dict(failed),
         "picture_note": "" if drawn else "No picture was drawn.", "introduction": INTRODUCTION,
         "connectivity": settings["connectivity"], "definitions": DEFINITIONS,
@@ -151,7 +153,7 @@ def _plots(
             for number, (folder, summary) in enumerate(summaries.items()):
                 values = {case["case"]: value_of(case, metric, key) for case in summary["metric_per_case"]}
                 points = [(value, anchors[case], f"{case}: {_number(value, metric)}") for case, value in values.items()]
-                name = folder if len(labels) == 1 else label if len(summaries) == 1 else f"{label}, {folder}"
+                name = folder if len(labels) == 1 else "" if number else label
                 series.append((name, _COLOURS[number % len(_COLOURS)], points))
         drawing = strip_plot(series, share=_attribute(metric, "unit") == "1")
         if drawing is not None:
@@ -180,8 +182,8 @@ def _number(value: float, metric: str, mean: bool = False) -> str:
 
 
 def _signed(value: float, metric: str) -> str:
-    text = _number(value, metric, mean=True)
-    return f"+{text}" if value > 0 else text
+    text = _number(abs(value), metric, mean=True)
+    return text if not text.strip("0.–") else f"{'+' if value > 0 else '−'}{text}"
 
 
 def _p(value: float) -> str:

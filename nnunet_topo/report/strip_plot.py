@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-_WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 580, 176, 34, 30, 6, 22  # pixels
+_WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 580, 176, 34, 24, 6, 22  # pixels
 
 
 class Dot(NamedTuple):
@@ -40,7 +40,7 @@ class StripPlot(NamedTuple):
     left: int
     right: int
     bottom: int
-    ticks: list[tuple[float, str]]
+    ticks: list[tuple[float, str]]  # also one for infinity where there are such values
     rows: list[Row]
 
 
@@ -74,13 +74,17 @@ def strip_plot(series: Sequence[tuple[str, str, Sequence[tuple[float, str, str]]
         quartiles = [round(at(float(q)), 1) for q in np.percentile(numbers, (25, 50, 75))] if len(numbers) > 2 else None
         infinite = sum(math.isinf(value) for value, _, _ in points)
         missing = sum(math.isnan(value) for value, _, _ in points)
-        note = ", ".join([f"{infinite} ∞"] * bool(infinite) + [f"{missing} without value"] * bool(missing))
+        note = ", ".join([f"{len(points)} cases", *[f"{infinite} infinite"] * bool(infinite),
+                          *[f"{missing} without value"] * bool(missing)])  # fmt: skip
         box = None if quartiles is None else (quartiles[0], quartiles[1], quartiles[2])
         rows.append(Row(name, middle, colour, dots, box, note))
     height = _TOP + _ROW * len(series) + _BOTTOM
-    return StripPlot(_WIDTH, height, _LEFT, _RIGHT, height - _BOTTOM, [(at(tick), f"{tick:g}") for tick in ticks], rows)
+    marks = [(round(at(tick), 1), f"{tick:g}") for tick in ticks]
+    if any(math.isinf(value) for _, _, points in series for value, _, _ in points):
+        marks.append((_WIDTH - _RIGHT / 2, "∞"))
+    return StripPlot(_WIDTH, height, _LEFT, _RIGHT, height - _BOTTOM, marks, rows)
 
 
 def _jitter(number: int) -> float:
     """Spread over the row, the same in every report."""
-    return 16 * ((number * 0.618034) % 1 - 0.5)
+    return 14 * ((number * 0.618034 + 0.5) % 1 - 0.5)

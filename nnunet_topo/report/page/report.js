@@ -40,8 +40,9 @@ function filter() {
       || (folder !== null && folder.value !== "" && row.dataset.folder !== folder.value);
   }
 }
-for (const control of [search, label, folder]) if (control !== null) control.addEventListener("input", filter);
-document.getElementById("more").addEventListener("input", (event) => {
+search.addEventListener("input", filter);
+for (const control of [label, folder]) if (control !== null) control.addEventListener("change", filter);
+document.getElementById("more").addEventListener("change", (event) => {
   cases.classList.toggle("main-only", !event.target.checked);
 });
 
