@@ -103,7 +103,7 @@ def test_names_are_text_and_never_markup(page):
 def test_what_is_not_in_the_numbers_is_said(page):
     text = page.read_text(encoding="utf-8")
     assert "bad_case could not be evaluated" in text and "No prediction of absent.png" in text
-    assert "case_2 (ours): &lt;img" in text
+    assert "case_2 (ours): &lt;img" in text and "Of 1 of the 6 cases, the worst ones" in text
 
 
 def test_definitions_of_all_metrics_and_the_connectivity_stand_in_it(page):

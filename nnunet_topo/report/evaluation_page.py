@@ -80,7 +80,7 @@ def _content(summaries: Mapping[str, Summary], pictures: Pictures, failed: Mappi
     order = dict.fromkeys(case["case"] for summary in summaries.values() for case in summary["metric_per_case"])
     anchors = {case: f"case-{number}" for number, case in enumerate(order, start=1)}
     rows = _rows(summaries)
-    drawn = sum(case in found for case in order for found in pictures.values() if found)
+    drawn = sum(any(case in found for found in pictures.values()) for case in order)
     comparisons = [compare(summaries, label) for label in (None, *(labels if len(labels) > 1 else ()))] \
         if len(summaries) > 1 else []
     return {
@@ -97,7 +97,8 @@ def _content(summaries: Mapping[str, Summary], pictures: Pictures, failed: Mappi
         "level": LEVEL, "colours": _COLOURS, "plots": _plots(summaries, labels, main, anchors),
         "order": settings["order_of_cases"],
         "cases": _cases(list(order), rows, labels, pictures), "pictures_failed": dict(failed),
-        "picture_note": "" if drawn else "No picture was drawn.", "introduction": INTRODUCTION,
+        "picture_note": "" if drawn == len(order) else "No picture was drawn." if not drawn
+        else f"Of {drawn} of the {len(order)} cases, the worst ones (--pictures).", "introduction": INTRODUCTION,
         "connectivity": settings["connectivity"], "definitions": DEFINITIONS,
         "css": Markup((_PAGE / "report.css").read_text(encoding="utf-8")),
         "js": Markup((_PAGE / "report.js").read_text(encoding="utf-8")),
