@@ -33,7 +33,6 @@ LEFT, RIGHT = ("header.top", "#glance", "#comparison", "#distributions"), ("#tab
 WIDTH, GAP, SPACE = 1400, 24, 18  # pixels of a column, between columns and between parts
 PREPARED = """
 document.querySelector('nav').style.display = 'none';
-for (const part of document.querySelectorAll('.case')) part.style.contentVisibility = 'visible';
 for (const part of document.querySelectorAll('#table .scroll')) part.style.maxHeight = '420px';
 for (const part of document.querySelectorAll('.case'))
     if (arguments[0].length && !arguments[0].includes(part.querySelector('h3').textContent)) part.remove();

@@ -94,7 +94,8 @@ def run(setup: Setup, output: Path, options: argparse.Namespace) -> str:
     _picture(rows, raw, folders, model, picture)
     return (f"{dimension}D, {setup.test_cases} unseen cases after {options.epochs} short epochs "
             f"(means; Betti errors count what is broken, merged or leaking):\n\n{mean_table(rows)}\n"
-            f"Picture: {picture}\nAll metrics, pictures of every case and tests of the differences, in one page for the browser:\n"
+            f"Picture: {picture}\n"
+            "All metrics, pictures of every case and tests of the differences, in one page for the browser:\n"
             f"{_report_command(raw / 'labelsTs', folders, model, output / f'report_{dimension}d')}")
 
 

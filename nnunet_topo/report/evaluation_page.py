@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from nnunet_topo import __version__
 from nnunet_topo.files import written_at_once
@@ -135,12 +136,18 @@ def _cases(
     for case in order:
         shown = [
             {"caption": " – ".join([labels[key]] + [folder] * several), "file": found[case][key],
-             "alt": f"Topological errors of {labels[key]} in {case}, {folder}"}
+             "alt": f"Topological errors of {labels[key]} in {case}, {folder}", "size": _size(found[case][key])}
             for key in labels for folder, found in pictures.items() if key in found.get(case, {})
         ]  # fmt: skip
         ordered = sorted(by_case[case], key=lambda row: list(labels).index(row["key"]))
         result.append({"name": case, "errors": by_case[case][0]["errors"], "rows": ordered, "pictures": shown})
     return result
+
+
+def _size(picture: Path) -> tuple[int, int]:
+    """Known in advance, so that links lead to the right place before all pictures are decoded."""
+    with Image.open(picture) as opened:
+        return opened.size
 
 
 def _plots(
