@@ -50,7 +50,8 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         package_dir={"nnunet_topo": "nnunet_topo", "nnunet_topo.trainers": "trainers"},
         install_requires=[
             *["nnunetv2>=2.8,<3", "torch", "SimpleITK", "batchgenerators", "dynamic-network-architectures"],
-            *["gudhi", "numba", "numpy", "scipy", "connected-components-3d", "matplotlib", "pillow", "jinja2", "markupsafe", "tqdm"],
+            *["gudhi", "numba", "numpy", "scipy", "connected-components-3d", "matplotlib", "tqdm"],
+            *["pillow", "jinja2", "markupsafe"],
         ],
         extras_require={
             "test": [

@@ -49,6 +49,17 @@ def test_a_bridge_between_branches_of_one_piece_is_a_merge_too(dimensions):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_network_of_bridges_is_a_merge_though_its_pieces_are_joined_further_away(dimensions):
+    reference = two_bars(dimensions)
+    reference[(*[slice(2, 7)] * (dimensions - 2), slice(8, 27), slice(4, 9))] = True
+    prediction = reference.copy()
+    for place in ((slice(13, 22), slice(24, 27)), (slice(13, 22), slice(44, 47)), (slice(16, 19), slice(9, 47))):
+        prediction[(*[slice(3, 6)] * (dimensions - 2), *place)] = True
+    errors = topology_errors(prediction, reference)
+    assert errors_that_are_there(errors) == {"spurious_segments": 1, "merges": 1}
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
 def test_errors_of_exchanged_masks_are_exchanged(dimensions):
     rng = np.random.default_rng(0)
     one, two = (rng.random((2, *(12, 40, 44)[3 - dimensions :])) < 0.4)

@@ -95,6 +95,7 @@ def _content(summaries: Mapping[str, Summary], pictures: Pictures, failed: Mappi
                    else f"{_attribute(name, 'better')} is better"} for name in main],
         "comparisons": [{**comparison._asdict(), "label_name": labels.get(comparison.label or "", "")}
                         for comparison in comparisons],
+        "columns": {1: min(len(labels), 2), 2: 2, 4: 2}.get(len(summaries), 3),
         "level": LEVEL, "colours": _COLOURS, "plots": _plots(summaries, labels, main, anchors),
         "order": settings["order_of_cases"],
         "cases": _cases(list(order), rows, labels, pictures), "pictures_failed": dict(failed),

@@ -109,13 +109,14 @@ def _segments_outside(skeleton: Mask, other: Mask) -> tuple[Mask, list[Place], i
 
 
 def _joins_pieces(labels: NDArray[np.integer], index: int, box: Box, inside: Mask, other: Mask) -> bool:
-    """Whether the skeleton at the ends of a segment lies in different pieces of what is nearby of the other mask."""
+    """Whether the skeleton at the ends of a segment lies in pieces of the other mask that are not joined beside it."""
     around = tuple(slice(max(side.start - _NEIGHBOURHOOD, 0), side.stop + _NEIGHBOURHOOD) for side in box)
-    structure = generate_binary_structure(labels.ndim, labels.ndim)
-    ends = binary_dilation(labels[around] == index, structure) & inside[around]
+    segment, structure = labels[around] == index, generate_binary_structure(labels.ndim, labels.ndim)
+    ends = binary_dilation(segment, structure) & inside[around]
     if np.count_nonzero(ends) < 2:
         return False
-    nearby, _ = _components(other[around], _across(other))
+    beside = binary_dilation(segment, structure, iterations=_NEIGHBOURHOOD)
+    nearby, _ = _components(other[around] & beside, _across(other))
     return np.unique(nearby[ends]).size > 1
 
 
