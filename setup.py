@@ -46,14 +46,17 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         license_files=["LICENSE"],
         python_requires=">=3.10",
         packages=[*packages, "nnunet_topo.trainers"],
-        package_data={"nnunet_topo.skeletons": ["tables/*.xz"]},
+        package_data={"nnunet_topo.skeletons": ["tables/*.xz"], "nnunet_topo.report": ["page/*"]},
         package_dir={"nnunet_topo": "nnunet_topo", "nnunet_topo.trainers": "trainers"},
         install_requires=[
             *["nnunetv2>=2.8,<3", "torch", "SimpleITK", "batchgenerators", "dynamic-network-architectures"],
             *["gudhi", "numba", "numpy", "scipy", "connected-components-3d", "matplotlib", "tqdm"],
+            *["pillow", "jinja2", "markupsafe"],
         ],
         extras_require={
-            "test": ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "pip>=22.3", "setuptools>=77"],
+            "test": [
+                *["pytest", "pytest-timeout", "hypothesis", "selenium", "ruff", "mypy", "pip>=22.3", "setuptools>=77"]
+            ],
             "study": ["submitit", "PyYAML"],
         },
         entry_points={

@@ -9,7 +9,7 @@ resident memory of that process, with the interpreter, libraries and both masks,
 
 --others: the same by scikit-image (skeletonize for clDice), DeepMind's surface-distance (NSD, HD, HD95, ASSD; if
 installed), gudhi (Betti numbers; only if the shape is small, since it takes about a kilobyte a voxel) and scipy
-(components). --parts: each metric of ours by itself.
+(components). --parts: each metric of ours by itself, and the picture that the report has of a case.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from scipy import ndimage
 
 from nnunet_topo import metrics
 from nnunet_topo.homology import betti_numbers
+from nnunet_topo.report import case_picture
 from nnunet_topo.skeletons import thin
 from nnunet_topo.synthetic import vessel_tree
 
@@ -50,7 +51,8 @@ def main() -> None:
     parts: dict[str, Callable[[Mask, Mask], Any]] = {"all metrics": all_metrics}
     if options.parts:
         parts |= {"surface distances": surface_distances, "two skeletons": skeletons, "Betti numbers": betti,
-                  "Betti matching error": metrics.betti_matching_error, "components": components}  # fmt: skip
+                  "Betti matching error": metrics.betti_matching_error, "components": components,
+                  "picture of the errors": picture}  # fmt: skip
     if options.others:
         parts["scikit-image: two skeletons"] = skimage_skeletons
         if importlib.util.find_spec("surface_distance"):
@@ -137,6 +139,11 @@ def betti(prediction: Mask, reference: Mask) -> None:
 
 def components(prediction: Mask, reference: Mask) -> None:
     metrics.component_errors(prediction, reference, SPACING)
+
+
+def picture(prediction: Mask, reference: Mask) -> None:
+    with TemporaryDirectory() as folder:
+        case_picture(prediction, reference, Path(folder) / "case.png", spacing=SPACING)
 
 
 def skimage_skeletons(prediction: Mask, reference: Mask) -> None:

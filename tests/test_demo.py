@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import pytest
 
-from nnunet_topo.commands.demo import main
+from nnunet_topo.commands import evaluate
+from nnunet_topo.commands.demo import TRAINERS, _report_command, main
 
 
 def test_refuses_a_folder_that_holds_something_and_leaves_it_alone(tmp_path):
@@ -25,3 +29,12 @@ def test_refuses_numbers_of_epochs_that_are_none(epochs, capsys):
     with pytest.raises(SystemExit):
         main(["--epochs", epochs])
     assert "is not a positive number of epochs" in capsys.readouterr().err
+
+
+def test_the_next_step_that_it_prints_is_a_command_that_evaluate_understands():
+    folders = {trainer: Path("/a b") / trainer for trainer in TRAINERS}
+    program, *arguments = shlex.split(_report_command(Path("/a b/labelsTs"), folders, Path("/model"), Path("/out")))
+    options = evaluate._parser().parse_args(arguments)
+    assert program == "nnUNetv2_topo_evaluate" and options.report
+    assert (options.pred_folder, options.compare) == (f"/a b/{TRAINERS[1]}", [("", Path(f"/a b/{TRAINERS[0]}"))])
+    assert (options.djfile, options.pfile, options.o) == ("/model/dataset.json", "/model/plans.json", "/out")

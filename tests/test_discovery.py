@@ -16,6 +16,7 @@ import pkgutil
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_wheel(checkout, tmp_path_factory.mktemp("our_wheel"))
+
+
+def test_wheel_holds_every_file_of_the_package(checkout: Path, wheel: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    package = checkout / "nnunet_topo"
+    assert {f"nnunet_topo/{name}" for name in files_in(package) if "egg-info" not in name} <= held
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from matplotlib.colors import to_rgb
 from skimage.io import imread
 
 from nnunet_topo.report import topology_figure
+from nnunet_topo.report.error_painting import MARKS, MISSED, TOO_MUCH
 from nnunet_topo.report.topology_errors import topology_errors
-from nnunet_topo.report.topology_figure import _BREAK, _FALSE_PIECE, _MISSED
 
 
 def vessel(dimensions: int) -> np.ndarray:
@@ -27,8 +27,8 @@ def test_a_gap_is_a_break_at_its_middle(dimensions, length):
     prediction = reference.copy()
     prediction[..., 20 : 20 + length] = False
     errors = topology_errors(prediction, reference)
-    assert errors.number_of_missed_segments == len(errors.breaks) == 1
-    assert errors.number_of_false_pieces == 0
+    assert errors.counts["missed_segments"] == len(errors.breaks) == 1
+    assert errors.counts["false_pieces"] == 0
     *across, along = errors.breaks[0].position
     assert across == [10] * (dimensions - 1)
     assert abs(along - (20 + (length - 1) / 2)) <= 0.5
@@ -46,7 +46,7 @@ def test_a_gap_that_the_prediction_goes_around_is_no_break(dimensions):
         prediction[:8] = prediction[13:] = False
     errors = topology_errors(prediction, reference)
     assert errors.breaks == []
-    assert errors.number_of_missed_segments == 0
+    assert errors.counts["missed_segments"] == 0
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -55,7 +55,7 @@ def test_a_lost_end_is_missed_but_no_break(dimensions):
     prediction = reference.copy()
     prediction[..., 40:] = False
     errors = topology_errors(prediction, reference)
-    assert errors.number_of_missed_segments == 1
+    assert errors.counts["missed_segments"] == 1
     assert errors.breaks == []
     assert errors.missed_segments.any()
 
@@ -79,7 +79,7 @@ def test_only_pieces_that_touch_no_vessel_are_false(dimensions):
     prediction[2:4, ..., 2:4] = True
     prediction[11:14, ..., 30] |= reference.any(axis=0)[..., 30]  # a bulge
     errors = topology_errors(prediction, reference)
-    assert errors.number_of_false_pieces == 1
+    assert errors.counts["false_pieces"] == 1
     expected = np.zeros_like(reference)
     expected[2:4, ..., 2:4] = True
     expected &= ~topology_errors(reference, reference).false_pieces
@@ -92,11 +92,11 @@ def test_empty_masks_have_no_errors_of_their_own():
     reference = vessel(2)
     empty = np.zeros_like(reference)
     nothing = topology_errors(empty, empty)
-    assert (nothing.number_of_false_pieces, nothing.number_of_missed_segments, nothing.breaks) == (0, 0, [])
+    assert (nothing.counts["false_pieces"], nothing.counts["missed_segments"], nothing.breaks) == (0, 0, [])
     lost = topology_errors(empty, reference)
-    assert (lost.number_of_false_pieces, lost.number_of_missed_segments, lost.breaks) == (0, 1, [])
+    assert (lost.counts["false_pieces"], lost.counts["missed_segments"], lost.breaks) == (0, 1, [])
     invented = topology_errors(reference, empty)
-    assert (invented.number_of_false_pieces, invented.number_of_missed_segments) == (1, 0)
+    assert (invented.counts["false_pieces"], invented.counts["missed_segments"]) == (1, 0)
     assert np.array_equal(invented.false_pieces, reference)
 
 
@@ -115,7 +115,7 @@ def test_picture_shows_errors_in_their_colours_and_only_where_there_are_some(tmp
     topology_figure(image, reference, {"perfect": reference}, tmp_path / "perfect.png")
     broken, perfect = (imread(tmp_path / name) for name in ("broken.png", "perfect.png"))
     assert broken.shape == perfect.shape
-    for colour in (_FALSE_PIECE, _MISSED, _BREAK):
+    for colour in (TOO_MUCH, MISSED, MARKS["breaks"].colour):
         # The legend has its patches in both.
         assert pixels_of(broken, colour) > pixels_of(perfect, colour) + 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.png", "perfect.png"]

@@ -278,6 +278,37 @@ def test_a_failure_while_a_checkpoint_is_written_leaves_the_previous_one(dataset
     assert not list((model / "fold_0").glob(".*part*"))
 
 
+@pytest.mark.parametrize(("kind", "configuration"), [("classes", "2d"), ("regions_ignore", "3d_fullres")])
+def test_validation_of_a_fold_also_writes_the_topology_summary(datasets, kind, configuration):
+    model = short(datasets(kind), configuration, validate=True)
+    folder = model / "fold_0" / "validation"
+    theirs = json.loads((folder / "summary.json").read_text())
+    ours = json.loads((folder / "summary_topology.json").read_text())
+    assert ours["mean"].keys() == theirs["mean"].keys() and not ours["failed"] and not ours["missing_predictions"]
+    expected = {Path(case["prediction_file"]).name: case["metrics"] for case in theirs["metric_per_case"]}
+    found = {Path(case["prediction_file"]).name: case["metrics"] for case in ours["metric_per_case"]}
+    assert expected.keys() == found.keys() and len(found) > 0
+    for case, metrics in expected.items():
+        for label, values in metrics.items():
+            assert found[case][label]["dice"] == pytest.approx(values["Dice"], nan_ok=True)
+    names = {"1": "trunk", "2": "branch"} if kind == "classes" else {"(1, 2)": "tree", "(2,)": "branch"}
+    assert ours["settings"]["label_names"] == names
+    assert (folder / "summary_topology.csv").exists() and not list(folder.glob("nnunet_topo_*"))
+    assert "Topology of the validation cases, means (summary_topology.json): {'cl_dice':" in log_of(model)
+
+
+def test_a_failing_topology_summary_is_said_and_does_not_fail_the_validation(datasets, monkeypatch):
+    from nnunet_topo.nnunet import validation
+
+    def failing(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(validation, "evaluate_folder", failing)
+    model = short(datasets("classes"), "2d", validate=True)
+    assert "summary_topology.json could not be written (OSError: [Errno 28] No space left" in log_of(model)
+    assert (model / "fold_0" / "validation" / "summary.json").exists()
+
+
 def test_trains_without_deep_supervision_and_combines_with_nnunets_own_variants(datasets, monkeypatch):
     from nnunetv2.run import run_training
     from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerNoDeepSupervision import (

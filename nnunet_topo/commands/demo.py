@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shlex
 import sys
 import time
 import warnings
@@ -92,7 +93,17 @@ def run(setup: Setup, output: Path, options: argparse.Namespace) -> str:
     picture = output / f"topology_{dimension}d.png"
     _picture(rows, raw, folders, model, picture)
     return (f"{dimension}D, {setup.test_cases} unseen cases after {options.epochs} short epochs "
-            f"(means; Betti errors count what is broken, merged or leaking):\n\n{mean_table(rows)}\nPicture: {picture}")
+            f"(means; Betti errors count what is broken, merged or leaking):\n\n{mean_table(rows)}\n"
+            f"Picture: {picture}\n"
+            "All metrics, pictures of every case and tests of the differences, in one page for the browser:\n"
+            f"{_report_command(raw / 'labelsTs', folders, model, output / f'report_{dimension}d')}")
+
+
+def _report_command(references: Path, folders: dict[str, Path], model: Path, output: Path) -> str:
+    """What evaluates the second trainer's predictions, compares them with the first's and writes the report."""
+    first, second = (str(folders[trainer]) for trainer in TRAINERS)
+    return shlex.join(["nnUNetv2_topo_evaluate", str(references), second, "-djfile", str(model / "dataset.json"),
+                       "-pfile", str(model / "plans.json"), "-o", str(output), "--report", "--compare", first])
 
 
 def _train(setup: Setup, trainer: str, plans: str, output: Path, options: argparse.Namespace) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,12 @@ from nnunetv2.configuration import default_num_processes
 from nnunet_topo.nnunet.evaluation import RECORDS, evaluate_folder
 from nnunet_topo.nnunet.evaluation_summary import table
 from nnunet_topo.nnunet.label_maps import Region, ending_and_reader
+from nnunet_topo.report.comparison import distinct_names
+from nnunet_topo.report.evaluation_page import write_evaluation_page
+from nnunet_topo.report.evaluation_pictures import draw_pictures
+
+REPORT = "report.html"
+PICTURES_SHOWN = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,29 +31,87 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("say what to evaluate either by -djfile and -pfile, or by -l and/or --regions")
     if options.djfile and options.il is not None:
         parser.error("the ignore label stands in dataset.json; -il goes with -l and --regions")
+    if not options.report and (options.compare or options.images or options.pictures != PICTURES_SHOWN):
+        parser.error("--compare, -images and --pictures say what is in the report; they go with --report")
     output = Path(options.o or options.pred_folder)
     try:
-        if output.suffix in (".json", ".csv"):
+        if output.suffix in (".json", ".csv", ".html"):
             raise ValueError(f"-o is a folder here, for summary_topology.json and .csv; {output} is a file name.")
-        summary = evaluate_folder(
-            options.gt_folder, options.pred_folder, output, **(_simple(options) if simple else _from_files(options)),
-            processes=options.np, chill=options.chill, tolerances_mm=options.tolerances_mm)
+        folders = _named_folders(options)
+        outputs = dict.fromkeys(folders, output) | {name: output / name if options.o else folder
+                                                    for name, folder in list(folders.items())[1:]}
+        settings = _simple(options) if simple else _from_files(options)
+        summaries = {}
+        for name, folder in folders.items():
+            if len(folders) > 1:
+                print(f"{name}: {folder}")
+            summaries[name] = evaluate_folder(options.gt_folder, folder, outputs[name], **settings,
+                                              processes=options.np, chill=options.chill,
+                                              tolerances_mm=options.tolerances_mm)
+        undrawn = _report(options, output, summaries, outputs, settings["reader_writer"]) if options.report else {}
     except (ValueError, RuntimeError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. The finished cases are kept; the same command goes on with the others.", file=sys.stderr)
         return 130
-    print(f"\n{table(summary)}\n\nWritten: {output / 'summary_topology.json'} and .csv")
-    if summary["missing_predictions"]:
-        print(f"Left out (--chill), for they have no prediction: {', '.join(summary['missing_predictions'])}")
-    if summary["failed"]:
-        print(f"Error: {len(summary['failed'])} case(s) could not be evaluated and are in none of the means. The "
-              "others are kept, and the same command tries only these again:", file=sys.stderr)
-        for case, why in summary["failed"].items():
+    for name, summary in summaries.items():
+        heading = f"\n{name}" if len(summaries) > 1 else ""
+        print(f"{heading}\n{table(summary)}\n\nWritten: {outputs[name] / 'summary_topology.json'} and .csv")
+        if summary["missing_predictions"]:
+            print(f"Left out (--chill), for they have no prediction: {', '.join(summary['missing_predictions'])}")
+    if options.report:
+        print(f"Written: {output / REPORT}")
+    return _complain(summaries, undrawn)
+
+
+def _complain(summaries: Mapping[str, Mapping[str, Any]], undrawn: Mapping[str, str]) -> int:
+    """Name what failed; 1 if anything did."""
+    for name, summary in summaries.items():
+        if summary["failed"]:
+            where = f" of {name}" if len(summaries) > 1 else ""
+            print(f"Error: {len(summary['failed'])} case(s){where} could not be evaluated and are in none of the "
+                  "means. The others are kept, and the same command tries only these again:", file=sys.stderr)
+            for case, why in summary["failed"].items():
+                print(f"  {case}: {why}", file=sys.stderr)
+    if undrawn:
+        print(f"Error: the pictures of {len(undrawn)} case(s) could not be drawn; the report is without them:",
+              file=sys.stderr)
+        for case, why in undrawn.items():
             print(f"  {case}: {why}", file=sys.stderr)
-        return 1
-    return 0
+    return int(bool(undrawn) or any(summary["failed"] for summary in summaries.values()))
+
+
+def _named_folders(options: argparse.Namespace) -> dict[str, Path]:
+    """PREDICTION and the folders of --compare by their names."""
+    given = [("", Path(options.pred_folder)), *options.compare]
+    folders = [folder for _, folder in given]
+    names = [name or other for (name, _), other in zip(given, distinct_names(folders), strict=True)]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"Several prediction folders have the name {repeated[0]!r}; give them others, as in "
+                         "--compare NAME=FOLDER.")
+    if any({"/", "\\"} & set(name) for name in names[1:]) and options.o:
+        raise ValueError("The names of folders to compare become folders in -o and must not hold slashes; write "
+                         "--compare NAME=FOLDER.")
+    return dict(zip(names, folders, strict=True))
+
+
+def _report(
+    options: argparse.Namespace, output: Path, summaries: Mapping[str, Mapping[str, Any]],
+    outputs: Mapping[str, Path], reader: Any,
+) -> dict[str, str]:  # fmt: skip
+    """Draw the worst cases and write the page; returns what could not be drawn, with the reason."""
+    worst = [case["case"] for case in next(iter(summaries.values()))["metric_per_case"]][: options.pictures]
+    pictures: dict[str, dict[str, dict[str, Path]]] = {}
+    undrawn: dict[str, str] = {}
+    for name, summary in summaries.items():
+        pictures[name], failed = draw_pictures(summary, worst, outputs[name], reader_writer=reader,
+                                               processes=options.np,
+                                               images=Path(options.images) if options.images else None)
+        undrawn |= {f"{case} ({name})": why for case, why in failed.items()}
+    write_evaluation_page(output / REPORT, summaries, pictures, undrawn)
+    return undrawn
 
 
 def _simple(options: argparse.Namespace) -> dict[str, Any]:
@@ -95,6 +159,12 @@ def _region(text: str) -> Region:
         raise argparse.ArgumentTypeError(f"{text!r} is no region; write its labels with commas, as in 1,2") from None
 
 
+def _folder_to_compare(text: str) -> tuple[str, Path]:
+    """NAME=FOLDER or FOLDER, whose name then follows from its path."""
+    name, equals, folder = text.partition("=")
+    return (name, Path(folder)) if equals and name and not Path(text).exists() else ("", Path(text))
+
+
 def _tolerance(text: str) -> float:
     try:
         value = float(text)
@@ -105,9 +175,9 @@ def _tolerance(text: str) -> float:
     return value
 
 
-def _processes(text: str) -> int:
+def _count(text: str) -> int:
     if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
     return int(text)
 
 
@@ -127,13 +197,24 @@ def _parser() -> argparse.ArgumentParser:
                         help='list of regions, each its labels with commas, without -djfile: --regions "1,2" "2"')
     parser.add_argument("-il", type=int, help="[OPTIONAL] ignore label, without -djfile")
     parser.add_argument("-o", help="[OPTIONAL] output folder. Default: PREDICTION")
-    parser.add_argument("-np", type=_processes, default=default_num_processes,
+    parser.add_argument("-np", type=_count, default=default_num_processes,
                         help="[OPTIONAL] number of processes used, each with one case in memory; 0: none besides this "
                         f"one. Default: {default_num_processes}")
     parser.add_argument("--tolerances_mm", type=_tolerance, nargs="+", default=[1.0, 2.0],
                         help="[OPTIONAL] tolerances of the normalised surface Dice (NSD) in mm. Default: 1 2")
     parser.add_argument("--chill", action="store_true",
                         help="[OPTIONAL] evaluate what there is if PREDICTION lacks files that REFERENCE has")
+    parser.add_argument("--report", action="store_true",
+                        help=f"[OPTIONAL] also write {REPORT} into the output folder: one file with tables, "
+                        "distributions and pictures of the worst cases, which opens in a browser and needs no network")
+    parser.add_argument("--compare", type=_folder_to_compare, nargs="+", default=[], metavar="[NAME=]FOLDER",
+                        help="[OPTIONAL] further folders of predictions of the same cases, evaluated in the same way "
+                        "and compared with PREDICTION in the report by paired permutation tests. Their summaries are "
+                        "written into them, or into folders of their names in -o")
+    parser.add_argument("-images", help="[OPTIONAL] folder of images (CASE_0000...), shown beneath the report's marks")
+    parser.add_argument("--pictures", type=_count, default=PICTURES_SHOWN,
+                        help="[OPTIONAL] number of cases, the worst first, of which the report has pictures. Default: "
+                        f"{PICTURES_SHOWN}")
     return parser
 
 

@@ -11,7 +11,7 @@ from nnunet_topo.homology import betti_numbers
 from nnunet_topo.metrics.betti_matching import betti_matching_error
 from nnunet_topo.metrics.cl_dice import cl_dice_of_skeletons
 from nnunet_topo.metrics.components import component_errors
-from nnunet_topo.metrics.masks import check_masks, check_spacing
+from nnunet_topo.metrics.masks import check_masks, check_spacing, even_box
 from nnunet_topo.metrics.overlap import dice, iou, volume_difference_mm3
 from nnunet_topo.metrics.skeleton_coverage import coverage_of_skeleton
 from nnunet_topo.metrics.surface_distances import surface_distances
@@ -73,7 +73,7 @@ def all_metrics(
     if ignore is not None:
         _check_ignore(ignore, reference)
         prediction, reference = prediction & ~ignore, reference & ~ignore
-    box = _box(prediction | reference)
+    box = even_box(prediction | reference)
     prediction, reference = prediction[box], reference[box]
     names = {f"nsd_{tolerance:g}mm": tolerance for tolerance in tolerances_mm}
 
@@ -113,16 +113,3 @@ def _check_ignore(ignore: NDArray[np.bool_], mask: NDArray[np.bool_]) -> None:
     if not isinstance(ignore, np.ndarray) or ignore.dtype != np.bool_ or ignore.shape != mask.shape:
         given = f"{type(ignore).__name__} {getattr(ignore, 'dtype', '')} {tuple(getattr(ignore, 'shape', ()))}"
         raise ValueError(f"ignore must be a boolean numpy array of the masks' shape {mask.shape}, not {given}.")
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The box around a mask, one or two voxels larger where the image is, beyond which no metric looks.
-
-    It begins at even indices, because thinning goes by their parity; an empty mask keeps a voxel.
-    """
-    slices = []
-    for axis in range(mask.ndim):
-        present = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        first, last = (int(present[0]), int(present[-1])) if present.size else (0, 0)
-        slices.append(slice(max(first - 1, 0) // 2 * 2, last + 2))
-    return tuple(slices)

@@ -32,3 +32,16 @@ def check_spacing(spacing: Sequence[float], mask: NDArray[np.bool_]) -> None:
             f"The spacing must be {mask.ndim} positive lengths in mm, one for each axis of the masks in their order, "
             f"not {tuple(spacing)}."
         )
+
+
+def even_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The box around a mask, one or two voxels larger where the image is, beyond which no metric looks.
+
+    It begins at even indices, because thinning goes by their parity; an empty mask keeps a voxel.
+    """
+    slices = []
+    for axis in range(mask.ndim):
+        present = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        first, last = (int(present[0]), int(present[-1])) if present.size else (0, 0)
+        slices.append(slice(max(first - 1, 0) // 2 * 2, last + 2))
+    return tuple(slices)

@@ -47,6 +47,7 @@ def evaluate_folder(
     label_names: Mapping[str, str] | None = None,
     processes: int,
     chill: bool = False,
+    only: Collection[str] | None = None,
     tolerances_mm: Sequence[float] = (1, 2),
 ) -> dict[str, Any]:
     """Evaluate each case, write ``summary_topology.json`` and ``.csv`` into ``output`` and return the former's content.
@@ -67,6 +68,7 @@ def evaluate_folder(
         label_names: names of labels or regions by ``str`` of them, for the summary.
         processes: cases evaluated at the same time, each in a process; 0: one after another in this process.
         chill: evaluate the predictions that exist where some are missing.
+        only: names of the files to evaluate, as if the folders held no others; None: all.
         tolerances_mm: of the normalised surface Dice.
 
     Raises:
@@ -77,7 +79,7 @@ def evaluate_folder(
     """
     regions = _checked_regions(labels_or_regions, ignore_label, known_labels)
     references, predictions = Path(reference_folder), Path(prediction_folder)
-    names, missing = paired_files(references, predictions, file_ending, chill=chill)
+    names, missing = paired_files(references, predictions, file_ending, chill=chill, only=only)
     settings: dict[str, Any] = {
         "version": __version__,
         "labels_or_regions": [str(region) for region in regions],
@@ -103,11 +105,11 @@ def evaluate_folder(
 
 
 def paired_files(
-    references: Path, predictions: Path, ending: str, *, chill: bool = False
+    references: Path, predictions: Path, ending: str, *, chill: bool = False, only: Collection[str] | None = None
 ) -> tuple[list[str], list[str]]:  # fmt: skip
     """The names that occur in both folders, and those without a prediction, which only ``chill`` allows."""
-    expected = {file.name for file in files_of(references, ending)}
-    given = {file.name for file in files_of(predictions, ending)}
+    expected, given = ({file.name for file in files_of(folder, ending) if only is None or file.name in only}
+                       for folder in (references, predictions))  # fmt: skip
     for folder, files in ((references, expected), (predictions, given)):
         if not files:
             raise ValueError(f"The folder {folder} holds no file that ends in {ending}.")

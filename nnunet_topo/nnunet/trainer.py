@@ -29,6 +29,7 @@ from nnunet_topo.nnunet.label_settings import settings_from_labels
 from nnunet_topo.nnunet.prepared_targets import PreparedTargets, split_target
 from nnunet_topo.nnunet.progress import plot_parts
 from nnunet_topo.nnunet.terms import PLANS_KEY, Term, declared_terms, resolve_terms
+from nnunet_topo.nnunet.validation import write_validation_summary
 
 # Under mixed precision a batch may overflow and the gradient scaler skips it, so one bad batch is no disaster there.
 _PATIENCE_WITH_SCALER = 10
@@ -39,8 +40,9 @@ class TopologyTrainer(nnUNetTrainer):
 
     A subclass declares its terms as class attributes (:class:`~nnunet_topo.nnunet.terms.Term`); trainers combine by
     inheritance, ``class A_B(A, B): pass``. Everything else is nnU-Net's: planning, data, network, optimiser, base loss,
-    validation, files. Beside nnU-Net's files the fold's folder holds ``progress_topology.png``; the resolved settings
-    stand in the log and in the checkpoints (``init_args["nnunet_topo"]``).
+    validation, files. Beside nnU-Net's files the fold's folder holds ``progress_topology.png`` and, once validated,
+    ``validation/summary_topology.json``; the resolved settings stand in the log and in the checkpoints
+    (``init_args["nnunet_topo"]``).
     """
 
     loss: CompoundLoss
@@ -176,6 +178,12 @@ class TopologyTrainer(nnUNetTrainer):
         log = self.logger.local_logger.my_fantastic_logging
         for key in self._log_keys():  # a key that is short of values would empty nnU-Net's progress.png
             log.setdefault(key, []).extend([float("nan")] * (self.current_epoch - len(log.get(key, []))))
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """As nnU-Net's, and ``summary_topology.json`` beside its ``summary.json``."""
+        super().perform_actual_validation(save_probabilities)
+        if self.local_rank == 0:
+            write_validation_summary(self)
 
     def _compile_kernels(self) -> None:
         """What terms compile at their first use, before the first epoch's clock runs."""

@@ -1,5 +1,6 @@
 """A picture of a segmentation's topological errors, for people who look at vessels rather than at Betti numbers."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,22 +8,19 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Ellipse, Patch
 from numpy.typing import NDArray
 
 from nnunet_topo.files import written_at_once
 from nnunet_topo.homology import betti_numbers
 from nnunet_topo.metrics import betti_error, dice
 from nnunet_topo.metrics.masks import check_masks
+from nnunet_topo.report.error_painting import draw_errors, legend_handles, paint, project
 from nnunet_topo.report.topology_errors import TopologyErrors, topology_errors
 
-# Told apart with the common kinds of colour blindness, and by brightness.
-_BACKGROUND, _NOT_FOUND, _FOUND = "#14171B", "#3A4652", "#C4C9CE"
-_FALSE_PIECE, _MISSED, _BREAK, _OUTLINE = "#4FB3F6", "#FF3860", "#FFE14D", "#35E0A1"
-_PANEL, _SPACE, _TITLE, _TEXT, _LINE = 3.8, 0.15, 0.35, 0.85, 0.19  # inches
+_OUTLINE = "#35E0A1"
+_PANEL, _SPACE, _TITLE, _TEXT, _LINE = 3.8, 0.15, 0.35, 0.85, 0.2  # inches
 _DIMENSIONS = (("piece", "pieces"), ("loop", "loops"), ("cavity", "cavities"))
 
 
@@ -44,10 +42,10 @@ def topology_figure(
     aspect = float(sizes[rows] / sizes[columns])
     height_to_width = aspect * reference.shape[rows] / reference.shape[columns]
     legend_columns = 3 if len(predictions) > 1 else 2
-    legend_height = _LINE * (6 / legend_columns + 2)
+    legend_height = _LINE * (math.ceil((1 + len(legend_handles())) / legend_columns) + 2)
     figure, panels = _empty_panels(1 + len(predictions), height_to_width, legend_height)
 
-    _draw_image(panels[0], _project(image, axis), _project(reference, axis), aspect)
+    _draw_image(panels[0], project(image, axis), project(reference, axis), aspect)
     _write(panels[0], "Image with the reference", [f"Betti numbers: {_in_words(betti_numbers(reference))}"])
     for panel, (name, prediction) in zip(panels[1:], predictions.items(), strict=True):
         errors = topology_errors(prediction, reference)
@@ -85,26 +83,17 @@ def _draw_errors(
     panel: Axes, prediction: NDArray[np.bool_], reference: NDArray[np.bool_], errors: TopologyErrors,
     axis: int | None, aspect: float,
 ) -> None:  # fmt: skip
-    layers = [(reference, _NOT_FOUND), (prediction, _FOUND), (errors.false_pieces, _FALSE_PIECE)]
-    layers.append((errors.missed_segments, _MISSED))
-    picture = np.empty((*_project(reference, axis).shape, 3))
-    picture[:] = to_rgb(_BACKGROUND)
-    for mask, colour in layers:
-        picture[_project(mask, axis)] = to_rgb(colour)
-    panel.imshow(picture, aspect=aspect, interpolation="nearest")
-    for place in errors.breaks:
-        row, column = (place.position[k] for k in range(reference.ndim) if k != axis)
-        # Around the gap where it is short; a fixed size at its middle where a circle of its length would hide others.
-        size = 2 * float(np.clip(place.radius + 2, picture.shape[1] / 45, picture.shape[1] / 20))
-        panel.add_patch(Ellipse((column, row), size, size / aspect, fill=False, edgecolor=_BREAK, linewidth=1.3))
+    panel.imshow(paint(prediction, reference, axis), aspect=aspect, interpolation="nearest")
+    draw_errors(panel, errors, axis)
 
 
 def _scores(prediction: NDArray[np.bool_], reference: NDArray[np.bool_], errors: TopologyErrors) -> list[str]:
-    segments = _counted(errors.number_of_missed_segments, "missed segment", "missed segments")
-    pieces = _counted(errors.number_of_false_pieces, "false piece", "false pieces")
+    counts = errors.counts
+    segments = _counted(counts["missed_segments"], "missed segment", "missed segments")
+    breaks, pieces = _counted(counts["breaks"], "break", "breaks"), counts["false_pieces"]
     return [
         f"Dice {dice(prediction, reference):.3f}",
-        f"{segments}, of these {_counted(len(errors.breaks), 'break', 'breaks')}; {pieces}",
+        f"{segments}, of these {breaks}; {_counted(pieces, 'false piece', 'false pieces')}",
         f"Betti numbers: {_in_words(betti_numbers(prediction))}",
         f"Betti error: {_in_words(betti_error(prediction, reference))}",
     ]
@@ -121,15 +110,7 @@ def _write(panel: Axes, name: str, lines: list[str]) -> None:
 
 
 def _draw_legend(figure: Figure, columns: int, top: float, dimensions: int, axis: int | None) -> None:
-    handles = [
-        Line2D([], [], color=_OUTLINE, label="outline of the vessels in the reference"),
-        Patch(color=_FOUND, label="predicted"),
-        Patch(color=_NOT_FOUND, label="in the reference, not predicted"),
-        Patch(color=_MISSED, label="missed segment: centre of a vessel that was not found"),
-        Line2D([], [], color=_BREAK, marker="o", markersize=9, markerfacecolor=_BACKGROUND, linestyle="none",
-               label="break: the vessel goes on at both sides"),
-        Patch(color=_FALSE_PIECE, label="false piece: touches no vessel of the reference"),
-    ]  # fmt: skip
+    handles = [Line2D([], [], color=_OUTLINE, label="outline of the reference in the image"), *legend_handles()]
     width, height = figure.get_size_inches()
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(_SPACE / width, top / height), borderaxespad=0,
@@ -148,10 +129,6 @@ def _in_words(numbers: tuple[int, ...]) -> str:
 
 def _counted(number: int, one: str, several: str) -> str:
     return f"{number} {one if number == 1 else several}"
-
-
-def _project(values: NDArray[Any], axis: int | None) -> NDArray[Any]:
-    return values if axis is None else values.max(axis=axis)
 
 
 def _projection_axis(reference: NDArray[np.bool_]) -> int | None:

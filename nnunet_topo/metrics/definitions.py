@@ -1,0 +1,142 @@
+"""What each reported metric is: the one source of the report's and the documentation's definitions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+FOREGROUND = "foreground 8 (2D) or 26 (3D), background 4 or 6"
+BACKGROUND = "foreground 4 (2D) or 6 (3D), background 8 or 26"
+
+
+@dataclass(frozen=True)
+class MetricDefinition:
+    """One reported number, or several that differ in a dimension or tolerance.
+
+    Attributes:
+        names: pattern of the names in ``summary_topology.json``; "#" stands for a number.
+        title: for people; with "#" as in the names.
+        unit: "1" for a share.
+        better: which values are better, "" where neither is, as for a description of a mask.
+        definition: in a sentence or two, without markup.
+        connectivity: "" where it does not matter.
+        both_empty, empty_prediction, empty_reference: the value where both masks, only the prediction or only the
+            reference is empty: a number, "nan", "inf", or in words what is counted then.
+    """
+
+    names: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower", "nearer to 0", ""]
+    definition: str
+    connectivity: str
+    both_empty: str
+    empty_prediction: str
+    empty_reference: str
+
+    def matches(self, name: str) -> re.Match[str] | None:
+        """The match of a metric's name, with the number for "#", or None."""
+        return re.fullmatch(re.escape(self.names).replace(r"\#", "([0-9.e+-]+)"), name)
+
+
+_Row = tuple[str, str, str, Literal["higher", "lower", "nearer to 0", ""], str, str, str, str, str]
+_ROWS: Sequence[_Row] = (
+    ("dice", "Dice", "1", "higher",
+     "Dice coefficient: twice the shared volume over the sum of both volumes.", "", "nan", "0", "0"),
+    ("iou", "IoU", "1", "higher",
+     "Intersection over union: shared volume over the volume of both masks together.", "", "nan", "0", "0"),
+    ("volume_difference_mm3", "Volume difference", "mm³ (2D: mm²)", "nearer to 0",
+     "Volume of the prediction minus that of the reference; above 0 where too much is predicted.", "", "0",
+     "minus the reference's volume", "the prediction's volume"),
+    ("nsd_#mm", "NSD # mm", "1", "higher",
+     "Normalised surface Dice: share of both surfaces that lies within the tolerance of the other surface.", "",
+     "nan", "0", "0"),
+    ("hausdorff_mm", "HD", "mm", "lower",
+     "Hausdorff distance: the largest distance from a point of one surface to the other surface.", "", "nan", "inf",
+     "inf"),
+    ("hausdorff_95_mm", "HD95", "mm", "lower",
+     "The larger of the two directed 95th percentiles of the distances from one surface to the other.", "", "nan",
+     "inf", "inf"),
+    ("average_symmetric_surface_distance_mm", "ASSD", "mm", "lower",
+     "Average symmetric surface distance: mean of the distances from both surfaces to the other.", "", "nan", "inf",
+     "inf"),
+    ("cl_dice", "clDice", "1", "higher",
+     "Centreline Dice: harmonic mean of its precision and sensitivity.", FOREGROUND, "nan", "0", "0"),
+    ("cl_dice_precision", "clDice precision", "1", "higher",
+     "Share of the prediction's centreline, by voxels, that lies in the reference.", FOREGROUND, "nan", "nan", "0"),
+    ("cl_dice_sensitivity", "clDice sensitivity", "1", "higher",
+     "Share of the reference's centreline, by voxels, that lies in the prediction.", FOREGROUND, "nan", "0", "nan"),
+    ("betti_#", "Betti number #", "count", "",
+     "Betti number of the prediction: components (0), holes (1) in 2D; components (0), tunnels (1), cavities (2) in "
+     "3D.", FOREGROUND, "0", "0", "the prediction's number"),
+    ("betti_#_reference", "Betti number #, reference", "count", "",
+     "Betti number of the reference.", FOREGROUND, "0", "the reference's number", "0"),
+    ("betti_#_error", "Betti error #", "count", "lower",
+     "Absolute difference of the Betti numbers of the masks. It only counts: a false component makes up for a missing "
+     "one.", FOREGROUND, "0", "the reference's number", "the prediction's number"),
+    ("betti_error_sum", "Betti error", "count", "lower",
+     "Sum of the Betti errors over dimensions.", FOREGROUND, "0", "the reference's numbers",
+     "the prediction's numbers"),
+    ("betti_matching_error_#", "Betti matching error #", "count", "lower",
+     "Features of either mask (components, holes; in 3D components, tunnels, cavities) that the other does not have at "
+     "the same place.", BACKGROUND, "0", "all features of the reference", "all features of the prediction"),
+    ("betti_matching_error_sum", "Betti matching error", "count", "lower",
+     "Sum of the Betti matching errors over dimensions.", BACKGROUND, "0", "all features of the reference",
+     "all features of the prediction"),
+    ("missed_components", "Missed components", "count", "lower",
+     "Components of the reference of which no voxel is predicted.", FOREGROUND, "0", "all components", "0"),
+    ("missed_volume_mm3", "Missed components, volume", "mm³ (2D: mm²)", "lower",
+     "Their volume.", FOREGROUND, "0", "the reference's volume", "0"),
+    ("spurious_components", "Spurious components", "count", "lower",
+     "Components of the prediction of which no voxel is in the reference.", FOREGROUND, "0", "0", "all components"),
+    ("spurious_volume_mm3", "Spurious components, volume", "mm³ (2D: mm²)", "lower",
+     "Their volume.", FOREGROUND, "0", "0", "the prediction's volume"),
+    ("skeleton_length_mm", "Skeleton length", "mm", "",
+     "Length of the reference's centreline.", FOREGROUND, "0", "the reference's length", "0"),
+    ("skeleton_covered_share", "Skeleton covered", "1", "higher",
+     "Share of the length of the reference's centreline that is predicted.", FOREGROUND, "nan", "0", "nan"),
+)  # fmt: skip
+DEFINITIONS = tuple(MetricDefinition(*row) for row in _ROWS)
+
+INTRODUCTION = (
+    "Every metric is computed for each case and each label or region, of two masks: the prediction and the reference. "
+    "What lies outside of the image is background, and so is, in both, what has the ignore label in the reference. "
+    "Lengths are in mm by the spacing of the file; formats without one (PNG, BMP, TIFF) count as 1 mm a pixel.",
+    "Connectivity says which voxels are neighbours: in 2D the 4 that share an edge or the 8 that share an edge or "
+    "corner, in 3D the 6 that share a face or the 26 that share a face, edge or corner. Centrelines are skeletons by "
+    "topology-preserving thinning, of the connectivity given.",
+    "nan means that there is nothing to measure; such values are left out of means, and the number of values is "
+    "reported. inf means that the distance to an empty mask has no value; one inf makes a mean inf.",
+)
+
+
+def definition_of(name: str) -> MetricDefinition | None:
+    """The definition of a metric by its name in the summary, or None for a name that is none of ours."""
+    return next((definition for definition in DEFINITIONS if definition.matches(name)), None)
+
+
+def title_of(name: str) -> str:
+    """The title of a metric for people, with its dimension or tolerance; the name itself where it is none of ours."""
+    for definition in DEFINITIONS:
+        match = definition.matches(name)
+        if match:
+            return definition.title.replace("#", match[1] if match.groups() else "")
+    return name
+
+
+def definitions_as_markdown() -> str:
+    """The page ``docs/metrics.md``."""
+    head = ("metric", "name in the summary", "unit", "better", "definition", "connectivity", "both empty",
+            "prediction empty", "reference empty")  # fmt: skip
+    lines = ["# Metrics", "", *(line for text in INTRODUCTION for line in (text, "")),
+             "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]  # fmt: skip
+    for row in DEFINITIONS:
+        cells = (row.title, f"`{row.names}`", row.unit, row.better, row.definition, row.connectivity, row.both_empty,
+                 row.empty_prediction, row.empty_reference)  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "\"#\" stands for a dimension or a tolerance. Papers, equations and exact conventions stand in the "
+              "docstrings of `nnunet_topo.metrics`. This page is written by `definitions_as_markdown` in "
+              "`nnunet_topo.metrics.definitions`, which the report shows too.", ""]  # fmt: skip
+    return "\n".join(lines)

@@ -1,0 +1,51 @@
+"""Topology metrics of a fold's validation predictions, beside nnU-Net's own summary.json."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.configuration import default_num_processes
+
+from nnunet_topo.nnunet.evaluation import RECORDS, evaluate_folder
+from nnunet_topo.nnunet.label_maps import files_of
+
+
+def write_validation_summary(trainer: Any) -> None:
+    """Write ``validation/summary_topology.json`` and ``.csv`` of a fold whose validation nnU-Net has just finished.
+
+    As in nnU-Net's own evaluation there, the references are ``gt_segmentations`` and all predictions in the folder
+    count. Whatever fails is said in the log and never raised: the training is done and its checkpoints are written.
+    """
+    folder = Path(trainer.output_folder) / "validation"
+    try:
+        summary = _evaluate(trainer, folder)
+    except Exception as error:
+        trainer.print_to_log_file(f"NOTE: {folder / 'summary_topology.json'} could not be written ("
+                                  f"{type(error).__name__}: {error}). Nothing else is affected; "
+                                  "nnUNetv2_topo_evaluate can write it later.")  # fmt: skip
+        return
+    means = {name: round(summary["foreground_mean"][name], 4)
+             for name in ("cl_dice", "betti_error_sum", "betti_matching_error_sum")}  # fmt: skip
+    trainer.print_to_log_file(f"Topology of the validation cases, means (summary_topology.json): {means}",
+                              also_print_to_console=True)
+    for case, reason in summary["failed"].items():
+        trainer.print_to_log_file(f"NOTE: {case} is in none of these means: {reason}")
+
+
+def _evaluate(trainer: Any, folder: Path) -> dict[str, Any]:
+    labels, ending = trainer.label_manager, trainer.dataset_json["file_ending"]
+    regions = labels.foreground_regions if labels.has_regions else labels.foreground_labels
+    keys = {str(tuple(label) if isinstance(label, list) else label): name
+            for name, label in trainer.dataset_json["labels"].items()}  # fmt: skip
+    summary = evaluate_folder(
+        Path(trainer.preprocessed_dataset_folder_base) / "gt_segmentations", folder, folder,
+        labels_or_regions=regions, file_ending=ending,
+        reader_writer=trainer.plans_manager.image_reader_writer_class(), ignore_label=labels.ignore_label,
+        known_labels=labels.all_labels, only=[file.name for file in files_of(folder, ending)],
+        label_names={str(region): keys[str(region)] for region in regions if str(region) in keys},
+        processes=default_num_processes,
+    )  # fmt: skip
+    shutil.rmtree(folder / RECORDS, ignore_errors=True)  # predictions are written anew each time
+    return summary

@@ -1,0 +1,148 @@
+"""Pictures of the cases of an evaluation, drawn from its summary in several processes."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nnunet_topo import __version__
+from nnunet_topo.files import write_json
+from nnunet_topo.nnunet.label_maps import Region, files_of, read_label_map, require_same_grid
+from nnunet_topo.processes import Failure, outcomes
+from nnunet_topo.report.case_picture import case_picture
+
+PICTURES = "nnunet_topo_pictures"
+
+
+@dataclass(frozen=True)
+class PictureTask:
+    """All that a process needs to draw one case: ``files`` has the picture of each label or region."""
+
+    reference: Path
+    prediction: Path
+    reader: Any
+    ignore_label: int | None
+    files: tuple[tuple[Region, Path], ...]
+    image: Path | None
+
+
+def draw_pictures(
+    summary: Mapping[str, Any],
+    cases: Sequence[str],
+    output: Path,
+    *,
+    reader_writer: Any,
+    processes: int,
+    images: Path | None = None,
+) -> tuple[dict[str, dict[str, Path]], dict[str, str]]:
+    """Draw the chosen cases of a summary into ``output/nnunet_topo_pictures``, a PNG for each label or region.
+
+    Labels of which neither mask has anything are left out. Pictures of files that have not changed are kept.
+
+    Args:
+        summary: of :func:`nnunet_topo.nnunet.evaluation.evaluate_folder`.
+        cases: names of its cases.
+        output: folder of the evaluation.
+        reader_writer: instance of the reader class of nnU-Net that opens the label maps, and the images.
+        processes: cases at the same time; 0: one after another in this process.
+        images: folder of images named as nnU-Net does, of which the first channel is shown beneath.
+
+    Returns:
+        Pictures by case and label, and why others could not be drawn.
+    """
+    settings, folder = summary["settings"], output / PICTURES
+    known = {case["case"]: case for case in summary["metric_per_case"]}
+    tasks = {}
+    for name in cases:
+        if name in known:
+            files = tuple((_region(key), folder / f"{name}__{_in_file_names(key)}.png")
+                          for key in settings["labels_or_regions"])  # fmt: skip
+            case = known[name]
+            tasks[name] = PictureTask(Path(case["reference_file"]), Path(case["prediction_file"]), reader_writer,
+                                      settings["ignore_label"], files, _image_of(name, images))  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    done, failed = {}, {}
+    todo = []
+    for name, task in tasks.items():
+        drawn = _drawn_before(folder / f"{name}.json", task)
+        if drawn is None:
+            todo.append(name)
+        else:
+            done[name] = drawn
+    with tqdm(total=len(tasks), initial=len(done), desc="Drawing", unit="case") as bar:
+        for index, outcome in outcomes(draw_case, [tasks[name] for name in todo], processes):
+            name = todo[index]
+            if isinstance(outcome, Failure):
+                failed[name] = outcome.reason
+            else:
+                write_json(folder / f"{name}.json", {"stamp": _stamp(tasks[name]), "drawn": outcome})
+                done[name] = outcome
+            bar.update()
+    pictures = {name: {key: Path(file) for key, file in done[name].items()} for name in tasks if name in done}
+    return pictures, failed
+
+
+def draw_case(task: PictureTask) -> dict[str, str]:
+    """Draw each label or region of one case; returns the file of each that there is something to see of."""
+    reference, prediction = (read_label_map(file, task.reader) for file in (task.reference, task.prediction))
+    require_same_grid(reference, prediction)
+    valid = None if task.ignore_label is None else ~reference.mask(task.ignore_label)
+    image = None if task.image is None else _read_image(task.image, task.reader)
+    drawn = {}
+    for region, file in task.files:
+        predicted, true = prediction.mask(region), reference.mask(region)
+        if valid is not None:
+            predicted, true = predicted & valid, true & valid
+        if predicted.any() or true.any():
+            case_picture(predicted, true, file, spacing=reference.spacing, image=image)
+            drawn[str(region)] = str(file)
+    return drawn
+
+
+def _read_image(file: Path, reader: Any) -> Any:
+    try:
+        image = reader.read_images([str(file)])[0][0]
+    except Exception as error:  # each format has its own
+        raise ValueError(f"{file} cannot be read by nnU-Net's {type(reader).__name__} ({error}).") from error
+    return image[0] if image.shape[0] == 1 else image
+
+
+def _image_of(case: str, folder: Path | None) -> Path | None:
+    if folder is None:
+        return None
+    files = [file for file in files_of(folder, "") if file.name.startswith(f"{case}_0000.")]
+    if not files:
+        raise ValueError(f"The folder {folder} holds no image {case}_0000, which -images needs for each case.")
+    return files[0]
+
+
+def _region(key: str) -> Region:
+    return ast.literal_eval(key)
+
+
+def _in_file_names(key: str) -> str:
+    """A label, or the labels of a region with hyphens."""
+    region = _region(key)
+    return "-".join(map(str, region)) if isinstance(region, tuple) else str(region)
+
+
+def _stamp(task: PictureTask) -> list[Any]:
+    files = [task.reference, task.prediction, *([task.image] if task.image else [])]
+    return [__version__, task.ignore_label, [str(region) for region, _ in task.files],
+            *([str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file())]
+
+
+def _drawn_before(record: Path, task: PictureTask) -> dict[str, str] | None:
+    try:
+        content = json.loads(record.read_text())
+        drawn: dict[str, str] = content["drawn"]
+        return drawn if content["stamp"] == _stamp(task) and all(Path(file).is_file() for file in drawn.values()) \
+            else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # there is none, or it is no record of ours
+        return None
