@@ -25,6 +25,7 @@ from published_skeleton import published_probabilistic_skeleton, published_skele
 from skimage.morphology import dilation, skeletonize
 from torch import Tensor
 
+from nnunet_topo.homology import betti_numbers
 from nnunet_topo.skeletons import TopologicalSkeleton, thin, tubed_skeleton
 from nnunet_topo.synthetic import vessel_tree
 
@@ -113,7 +114,8 @@ def gigavoxel() -> None:
     thin(mask[:8, :8, :8].copy())  # compiles
     tubed_skeleton(mask[:8, :8, :8].astype(np.uint8))
     labels = mask.view(np.uint8)
-    for name, function in (("thin", lambda: thin(mask)), ("tubed_skeleton", lambda: tubed_skeleton(labels))):
+    for name, function in (("betti_numbers", lambda: betti_numbers(mask)), ("thin", lambda: thin(mask)),
+                           ("tubed_skeleton", lambda: tubed_skeleton(labels))):
         before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
         function()
         added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
