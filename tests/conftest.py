@@ -1,4 +1,4 @@
-"""Shared by the tests: quiet, small, one process."""
+"""Shared by the tests: quiet, small, one process; and small data sets to train on."""
 
 import os
 
@@ -6,3 +6,30 @@ import os
 os.environ.setdefault("nnUNet_compile", "f")
 os.environ.setdefault("nnUNet_def_n_proc", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def nnunet_root(tmp_path_factory):
+    """A folder for nnU-Net's three, and what has been planned in it: its folder for each kind of labels."""
+    return tmp_path_factory.mktemp("nnunet"), {}
+
+
+@pytest.fixture(scope="module")
+def datasets(nnunet_root):
+    """Name of the preprocessed data set of each kind, made on first use; nnU-Net's folders are theirs meanwhile."""
+    from training import NUMBERS, TRAINERS, prepare
+
+    from nnunet_topo.nnunet.pipeline import environment, nnunet_folders
+
+    root, planned = nnunet_root
+
+    def get(kind: str) -> str:
+        if kind not in planned:
+            with environment(nnUNet_n_proc_DA="1"):  # nnU-Net's planning does not run with 0
+                prepare(kind, planned)
+        return NUMBERS[kind]
+
+    with nnunet_folders(root), environment(nnUNet_extTrainer=str(TRAINERS), nnUNet_n_proc_DA="0"):
+        yield get

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 from pathlib import Path
@@ -11,62 +10,18 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from training import NUMBERS, prepare
+from training import NUMBERS, PLANS, checkpoint_of, log_of, short
 
-from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, predict, train, write_small_plans
-
-PLANS = "nnUNetTopoSmallPlans"
-TRAINERS = str(Path(__file__).resolve().parents[1] / "trainers")
-
-
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory):
-    """Name of the preprocessed data set of each kind, made on first use."""
-    with (
-        nnunet_folders(tmp_path_factory.mktemp("nnunet")),
-        environment(nnUNet_extTrainer=TRAINERS, nnUNet_n_proc_DA="1"),
-    ):
-        planned: dict[str, Path] = {}
-        names: dict[str, str] = {}
-
-        def get(kind: str) -> str:
-            if kind not in names:
-                with environment(nnUNet_n_proc_DA="1"):  # nnU-Net's planning does not run with 0
-                    names[kind] = prepare(kind, planned)
-            return names[kind]
-
-        os.environ["nnUNet_n_proc_DA"] = "0"
-        yield get
-
-
-def short(dataset: str, configuration: str, trainer: str = "nnUNetTrainerClDice", plans: str = PLANS, **arguments):
-    arguments = {"epochs": 1, "iterations": 2, "validation_iterations": 1} | arguments
-    return train(dataset, configuration, trainer, plans, **arguments)
-
-
-def checkpoint_of(model: Path, name: str = "checkpoint_final.pth") -> dict:
-    return torch.load(model / "fold_0" / name, weights_only=False)
-
-
-def log_of(model: Path) -> str:
-    return "\n".join(path.read_text() for path in sorted((model / "fold_0").glob("training_log_*.txt")))
-
+from nnunet_topo.nnunet.pipeline import environment, predict, write_small_plans
 
 KINDS = ["classes", "regions", "ignore", "regions_ignore"]
 CONFIGURATIONS = ["2d", "3d_fullres"]
-TERMS = {"nnUNetTrainerClDice": "cl_dice", "nnUNetTrainerSkeletonRecall": "skeleton_recall",
-         "nnUNetTrainerClDiceTopological": "cl_dice", "nnUNetTrainerMIP": "mip", "nnUNetTrainerMIPSingleAxis": "mip",
-         "nnUNetTrainerCbDice": "cb_dice"}
+TERMS = {"nnUNetTrainerClDice": "cl_dice", "nnUNetTrainerSkeletonRecall": "skeleton_recall"}
 
 
-@pytest.mark.parametrize(("trainer", "kind", "configuration"), [
-    *itertools.product(["nnUNetTrainerClDice", "nnUNetTrainerSkeletonRecall"], KINDS, CONFIGURATIONS),
-    *(("nnUNetTrainerClDiceTopological", *case) for case in [("classes", "3d_fullres"), ("regions_ignore", "2d")]),
-    *(("nnUNetTrainerMIP", kind, "3d_fullres") for kind in ["ignore", "regions_ignore"]),
-    ("nnUNetTrainerMIPSingleAxis", "classes", "3d_fullres"),
-    *(("nnUNetTrainerCbDice", *case) for case in [("classes", "3d_fullres"), ("ignore", "2d"),
-                                                  ("regions_ignore", "2d"), ("regions_ignore", "3d_fullres")]),
-])
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("trainer", TERMS)
 def test_trains_and_predicts(datasets, trainer, kind, configuration, tmp_path):
     model = short(datasets(kind), configuration, trainer)
     parts = checkpoint_of(model)["logging"]
@@ -81,33 +36,6 @@ def test_trains_and_predicts(datasets, trainer, kind, configuration, tmp_path):
     prediction = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "tiny_6.nii.gz")))
     assert prediction.shape == (20, 40, 40)
     assert set(np.unique(prediction)) <= {0, 1, 2}
-
-
-# each with its term, and nnU-Net's own loss's share beside it
-FURTHER = {"nnUNetTrainerClCE": ("cl_ce", 1.0), "nnUNetTrainerSCNP": ("scnp", 0.0)}
-
-
-@pytest.mark.parametrize(("kind", "configuration"), [("classes", "3d_fullres"), ("regions_ignore", "2d")])
-@pytest.mark.parametrize("trainer", FURTHER)
-def test_trains_validates_predicts_and_resumes(datasets, trainer, kind, configuration, tmp_path):
-    term, share = FURTHER[trainer]
-    model = short(datasets(kind), configuration, trainer)
-    before = checkpoint_of(model)["logging"]
-    total = before[f"topology/weight/{term}"][0] * before[f"topology/train/{term}"][0]
-    if share > 0:
-        total += share * before["topology/train/base"][0]
-    else:
-        assert np.isnan(before["topology/train/base"][0])  # nothing is computed that does not count
-    assert before["train_losses"][0] == pytest.approx(total, abs=1e-4)
-    assert np.isfinite(before[f"topology/validation/{term}"][0])
-    assert (model / "fold_0" / "progress_topology.png").stat().st_size > 1000
-
-    predict(model, Path(os.environ["nnUNet_raw"]) / NUMBERS[kind] / "imagesTs", tmp_path, mirroring=False)
-    assert SimpleITK.ReadImage(str(tmp_path / "tiny_6.nii.gz")).GetSize() == (40, 40, 20)
-
-    short(datasets(kind), configuration, trainer, epochs=2, continue_training=True)
-    after = checkpoint_of(model)["logging"][f"topology/train/{term}"]
-    assert len(after) == 2 and after[0] == before[f"topology/train/{term}"][0]
 
 
 def test_takes_the_iterations_from_the_training_labels_and_records_them(datasets):
@@ -327,22 +255,13 @@ def test_trains_without_deep_supervision_and_combines_with_nnunets_own_variants(
     assert 0 < checkpoint_of(model)["logging"]["topology/train/cl_dice"][0] <= 1
 
 
-@pytest.mark.parametrize(("kind", "configuration"), [("classes", "3d_fullres"), ("regions_ignore", "2d")])
-@pytest.mark.parametrize(("trainer", "term", "options"), [
-    ("nnUNetTrainerBettiMatching", "betti_matching", {"crop_3d": 16, "crop_2d": 24}),
-    ("nnUNetTrainerTopoLoss", "topo", {"crop_3d": 16, "crop_2d": 24}),
-    ("nnUNetTrainerWarping", "warping", {}),
-])
-def test_terms_of_the_homology_train_after_their_warm_up(datasets, trainer, term, options, kind, configuration):
-    dataset = datasets(kind)
-    settings = {term: {"start_epoch": 1, "ramp_epochs": 0, **options}}
-    folder = Path(os.environ["nnUNet_preprocessed"]) / dataset
-    write_small_plans(folder, {"2d": (32, 32), "3d_fullres": (16, 32, 32)}, name="TopoHomology", settings=settings)
-    model = short(dataset, configuration, trainer, "TopoHomology", epochs=2)
-    before, after = checkpoint_of(model)["logging"][f"topology/train/{term}"]
+def test_a_term_is_not_computed_before_its_first_epoch(datasets):
+    dataset = datasets("classes")
+    small_plans(dataset, "TopoLate", {"betti_matching": {"start_epoch": 1, "ramp_epochs": 0, "crop_2d": 24}})
+    model = short(dataset, "2d", "nnUNetTrainerBettiMatching", "TopoLate", epochs=2)
+    before, after = checkpoint_of(model)["logging"]["topology/train/betti_matching"]
     assert np.isnan(before) and after > 0
-    assert f"{term}: ready after" in log_of(model)
-    short(dataset, configuration, trainer, "TopoHomology", epochs=3, continue_training=True)
+    assert "betti_matching: ready after" in log_of(model)
 
 
 def test_a_term_that_would_begin_after_the_last_epoch_is_refused_before_the_first(datasets):
@@ -360,16 +279,6 @@ def test_a_variant_trains_for_its_epochs_without_mirroring_and_predicts(datasets
     assert checkpoint["inference_allowed_mirroring_axes"] is None
     assert all(0 < checkpoint["logging"][f"topology/train/{name}"][0] <= 1 for name in ("cl_dice", "skeleton_recall"))
     nnUNetPredictor(device=torch.device("cpu")).initialize_from_trained_model_folder(str(model), (0,))
-
-
-@pytest.mark.parametrize(("trainer", "configuration"), [("nnUNetTrainerMIP", "3d_fullres"),
-                                                        ("nnUNetTrainerCbDice", "2d")])
-def test_further_trainers_resume(datasets, trainer, configuration):
-    model = short(datasets("regions_ignore"), configuration, trainer)
-    short(datasets("regions_ignore"), configuration, trainer, epochs=2, continue_training=True, validate=True)
-    history = checkpoint_of(model)["logging"][f"topology/train/{TERMS[trainer]}"]
-    assert len(history) == 2 and all(0 < value <= 1 for value in history)
-    assert (model / "fold_0" / "validation" / "summary.json").exists()
 
 
 @pytest.mark.parametrize("trainer", ["nnUNetTrainerMIP", "nnUNetTrainerMIPSingleAxis"])

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK
+import torch
 
 from nnunet_topo.files import write_json
-from nnunet_topo.nnunet.pipeline import plan_and_preprocess, write_small_plans
+from nnunet_topo.nnunet.pipeline import plan_and_preprocess, train, write_small_plans
+
+PLANS = "nnUNetTopoSmallPlans"
+TRAINERS = Path(__file__).resolve().parents[1] / "trainers"
 
 LABELS = {
     "classes": {"labels": {"background": 0, "trunk": 1, "branch": 2}},
@@ -51,6 +55,22 @@ def make_raw(kind: str) -> Path:
     write_json(folder / "dataset.json", {"channel_names": {"0": "synthetic"}, "numTraining": 6,
                                          "file_ending": ".nii.gz", **LABELS[kind]})
     return folder
+
+
+def short(
+    dataset: str, configuration: str, trainer: str = "nnUNetTrainerClDice", plans: str = PLANS, **arguments
+) -> Path:
+    """A training of an epoch of two batches."""
+    arguments = {"epochs": 1, "iterations": 2, "validation_iterations": 1} | arguments
+    return train(dataset, configuration, trainer, plans, **arguments)
+
+
+def checkpoint_of(model: Path, name: str = "checkpoint_final.pth") -> dict:
+    return torch.load(model / "fold_0" / name, weights_only=False)
+
+
+def log_of(model: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted((model / "fold_0").glob("training_log_*.txt")))
 
 
 def prepare(kind: str, planned: dict[str, Path]) -> str:
