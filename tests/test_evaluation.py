@@ -393,7 +393,7 @@ def test_unusable_json_files_and_outputs_are_named(folders, tmp_path, capsys):
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "list.json").write_text("[]")
     for bad, sentence in (("broken.json", "is no JSON file"), ("list.json", "holds a list"),
-                          ("absent.json", "cannot be read"), ("plans.json", "KeyError: 'file_ending'")):
+                          ("absent.json", "cannot be read"), ("plans.json", "KeyError: 'labels'")):
         assert sentence in refused(folders, capsys, "-djfile", str(tmp_path / bad), "-pfile", pfile)
     dataset_files(tmp_path, "classes", reader="NoReader")
     assert "Unable to find reader writer class 'NoReader'" in refused(folders, capsys, "-djfile", djfile,

@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.configuration import default_num_processes
-
-from nnunet_topo.nnunet.evaluation import RECORDS, evaluate_folder
+from nnunet_topo.nnunet.evaluation import RECORDS, dataset_settings, default_num_processes, evaluate_folder
 from nnunet_topo.nnunet.evaluation_summary import table
 from nnunet_topo.nnunet.label_maps import Region, ending_and_reader
 from nnunet_topo.report.comparison import distinct_names
@@ -122,22 +120,12 @@ def _simple(options: argparse.Namespace) -> dict[str, Any]:
 
 def _from_files(options: argparse.Namespace) -> dict[str, Any]:
     """What dataset.json and the plans say."""
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    dataset, plans = _read_json(options.djfile), _read_json(options.pfile)
+    plans, dataset = _read_json(options.pfile), _read_json(options.djfile)
     try:
-        ending, names = dataset["file_ending"], dataset["labels"]
-        manager = PlansManager(plans)
-        labels = manager.get_label_manager(dataset)
-        regions = labels.foreground_regions if labels.has_regions else labels.foreground_labels
-        reader = manager.image_reader_writer_class()
+        return dataset_settings(plans, dataset)
     except Exception as error:  # nnU-Net checks by assertions and by what happens to fail
         raise ValueError(f"nnU-Net cannot use {options.djfile} with {options.pfile} ({type(error).__name__}: {error}). "
                          "Pass the dataset.json and plans.json of one trained model's folder.") from error
-    keys = {name: str(tuple(label) if isinstance(label, list) else label) for name, label in names.items()}
-    return {"labels_or_regions": regions, "ignore_label": labels.ignore_label, "known_labels": labels.all_labels,
-            "file_ending": ending, "reader_writer": reader,
-            "label_names": {key: name for name, key in keys.items() if key in set(map(str, regions))}}
 
 
 def _read_json(file: str) -> dict[str, Any]:

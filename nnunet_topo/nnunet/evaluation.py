@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.configuration import default_num_processes
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
 from nnunet_topo import __version__
@@ -18,6 +20,8 @@ from nnunet_topo.nnunet.evaluation_summary import summarise, write_summary
 from nnunet_topo.nnunet.label_maps import Region, files_of, read_label_map, require_known_labels, require_same_grid
 from nnunet_topo.processes import Failure, outcomes
 
+__all__ = ["RECORDS", "CaseTask", "dataset_settings", "default_num_processes", "evaluate_case", "evaluate_folder",
+           "paired_files"]
 RECORDS = "nnunet_topo_evaluation"
 
 
@@ -102,6 +106,18 @@ def evaluate_folder(
     summary = summarise(cases, settings) | {"failed": failed, "missing_predictions": missing}
     write_summary(summary, Path(output))
     return summary
+
+
+def dataset_settings(plans: dict[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`evaluate_folder` is told of a data set, from the contents of plans.json and dataset.json."""
+    manager = PlansManager(plans)
+    labels = manager.get_label_manager(dataset)
+    regions = labels.foreground_regions if labels.has_regions else labels.foreground_labels
+    names = {str(tuple(label) if isinstance(label, (list, tuple)) else label): name
+             for name, label in dataset["labels"].items()}
+    return {"labels_or_regions": regions, "ignore_label": labels.ignore_label, "known_labels": labels.all_labels,
+            "file_ending": dataset["file_ending"], "reader_writer": manager.image_reader_writer_class(),
+            "label_names": {str(region): names[str(region)] for region in regions if str(region) in names}}
 
 
 def paired_files(

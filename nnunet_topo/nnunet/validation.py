@@ -6,9 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from nnunetv2.configuration import default_num_processes
-
-from nnunet_topo.nnunet.evaluation import RECORDS, evaluate_folder
+from nnunet_topo.nnunet.evaluation import RECORDS, dataset_settings, default_num_processes, evaluate_folder
 from nnunet_topo.nnunet.label_maps import files_of
 
 
@@ -35,17 +33,10 @@ def write_validation_summary(trainer: Any) -> None:
 
 
 def _evaluate(trainer: Any, folder: Path) -> dict[str, Any]:
-    labels, ending = trainer.label_manager, trainer.dataset_json["file_ending"]
-    regions = labels.foreground_regions if labels.has_regions else labels.foreground_labels
-    keys = {str(tuple(label) if isinstance(label, list) else label): name
-            for name, label in trainer.dataset_json["labels"].items()}  # fmt: skip
+    settings = dataset_settings(trainer.plans_manager.plans, trainer.dataset_json)
     summary = evaluate_folder(
-        Path(trainer.preprocessed_dataset_folder_base) / "gt_segmentations", folder, folder,
-        labels_or_regions=regions, file_ending=ending,
-        reader_writer=trainer.plans_manager.image_reader_writer_class(), ignore_label=labels.ignore_label,
-        known_labels=labels.all_labels, only=[file.name for file in files_of(folder, ending)],
-        label_names={str(region): keys[str(region)] for region in regions if str(region) in keys},
-        processes=default_num_processes,
+        Path(trainer.preprocessed_dataset_folder_base) / "gt_segmentations", folder, folder, **settings,
+        only=[file.name for file in files_of(folder, settings["file_ending"])], processes=default_num_processes,
     )  # fmt: skip
     shutil.rmtree(folder / RECORDS, ignore_errors=True)  # predictions are written anew each time
     return summary
