@@ -170,7 +170,7 @@ def _thinned(
 
 def _facing(function: NDArray[np.float32], direction: Floats) -> NDArray[np.float32]:
     """How much the surface looks into a direction, from 0 to 1, at each voxel."""
-    gradient = np.stack(np.gradient(function), -1)
+    gradient = np.stack([np.gradient(function, axis=axis) for axis in range(3)], -1)
     gradient /= np.linalg.norm(gradient, axis=-1, keepdims=True) + 1e-6
     return np.maximum(gradient @ direction.astype(np.float32), 0)
 
