@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,15 @@ def require_same_grid(image: sitk.Image, segmentation: sitk.Image, name: str) ->
         if not np.allclose(a, b, rtol=0, atol=tolerance):
             raise ValueError(f"The {name} image and its segmentation differ in {what}: {np.round(a, 4).tolist()} and "
                              f"{np.round(b, 4).tolist()}. Take the image that was segmented, or resample one of them.")
+
+
+def require_common_landmarks(
+    fixed: Mapping[str, NDArray[np.floating]] | None, moving: Mapping[str, NDArray[np.floating]] | None
+) -> None:
+    """None of both images, or some of the same name in both."""
+    if (fixed is not None or moving is not None) and not set(fixed or ()) & set(moving or ()):
+        raise ValueError("Landmarks are compared by their names and needed for both images; there is no name that "
+                         "occurs in both. Give both files, with the same labels.")
 
 
 def foreground_probabilities(

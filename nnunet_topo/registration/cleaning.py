@@ -44,7 +44,7 @@ def clean_occupancy(
         values = _resize(values, places, axis)
     origin = grid.points((first / grid.spacing[::-1])[None, ::-1])[0]
     new = Grid(tuple(int(n) for n in size[::-1]), np.full(3, step_mm), origin, grid.direction)
-    values[_closed(values > 0.5) & (values <= 0.5)] = 1
+    values[closed(values > 0.5) & (values <= 0.5)] = 1
     return gaussian_filter(values, _SMOOTHING, truncate=3, mode="nearest"), new
 
 
@@ -81,7 +81,7 @@ def _resize(values: NDArray[np.float32], places: NDArray[np.float64], axis: int)
     return low + share * (high - low)
 
 
-def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Small gaps closed and cavities filled."""
     image = sitk.BinaryMorphologicalClosing(sitk.GetImageFromArray(mask.view(np.uint8)), [_CLOSING] * 3)
     closed = sitk.GetArrayFromImage(image) > 0

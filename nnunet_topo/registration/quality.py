@@ -112,13 +112,10 @@ def landmark_errors(
     moving: Mapping[str, NDArray[np.floating]] | None,
 ) -> dict[str, float]:  # fmt: skip
     """Distance in mm between each moved fixed landmark and the moving one of the same name."""
-    if fixed is None and moving is None:
+    if fixed is None or moving is None:
         return {}
-    if fixed is None or moving is None or not (names := [name for name in fixed if name in moving]):
-        raise ValueError("Landmarks are compared by their names and needed for both images; there is no name that "
-                         "occurs in both. Give both files, with the same labels.")
-    return {name: float(np.linalg.norm(np.array(transform.TransformPoint([float(x) for x in fixed[name]]))
-                                       - moving[name])) for name in names}
+    return {name: float(np.linalg.norm(np.array(transform.TransformPoint([float(x) for x in place])) - moving[name]))
+            for name, place in fixed.items() if name in moving}
 
 
 def doubts(quality: Fit, gap: float, conditioning: float, jacobian: float, converged: bool) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
@@ -10,13 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from nnunet_topo.registration import quality as measures
-from nnunet_topo.registration.checks import foreground_probabilities, require_same_grid, require_volume
+from nnunet_topo.registration.checks import (
+    foreground_probabilities,
+    require_common_landmarks,
+    require_same_grid,
+    require_volume,
+)
 from nnunet_topo.registration.deformable import Deformed, deform
 from nnunet_topo.registration.optimiser import curvature
 from nnunet_topo.registration.quality import Quality
 from nnunet_topo.registration.result import Registration, on_fixed_grid
 from nnunet_topo.registration.search import Candidate, refine, search
-from nnunet_topo.registration.shapes import prepare
+from nnunet_topo.registration.shapes import Shape, prepare
 from nnunet_topo.registration.stages import FINE, SIMILARITIES, Pair, Stage
 
 TRANSFORMS = ("rigid", "similarity", "affine", "deformable")
@@ -63,20 +68,14 @@ def register(
         :mod:`nnunet_topo.registration.checks`.
     """
     _check(fixed, moving, transform, by, fixed_image, moving_image, moved_skeleton)
-    soft = foreground_probabilities(fixed, moving, label)
-    shapes = (prepare(fixed, soft[0], "fixed", seed=seed, device=device),
-              prepare(moving, soft[1], "moving", seed=seed, device=device))
-    pair = Pair(*shapes, fixed_image, moving_image)
-    poses = search(pair, SIMILARITIES[by], progress)
-    best, gap = poses[0], poses[1].loss / poses[0].loss - 1 if len(poses) > 1 else np.inf
-    stages = FINE[by]
-    if transform != "rigid":
-        best = _linear(pair, best, "similarity" if transform == "similarity" else "affine", stages)
+    require_common_landmarks(fixed_landmarks, moving_landmarks)
+    pair = Pair(*shapes_of(fixed, moving, label, seed=seed, device=device), fixed_image, moving_image)
+    best, gap = linear_fit(pair, "affine" if transform == "deformable" else transform, by, progress)
     deformed = None
     if transform == "deformable":
         deformed = deform(pair, best, moved_skeleton=moved_skeleton, progress=progress)
     found = deformed.transform if deformed else best.motion.to_sitk(best.parameters[:-1])
-    quality = _quality(pair, best, deformed, gap, stages[-1], found, fixed_landmarks, moving_landmarks, by)
+    quality = _quality(pair, best, deformed, gap, SIMILARITIES[by][-1], found, fixed_landmarks, moving_landmarks)
     return Registration(
         found, on_fixed_grid(moving, fixed, found),
         None if moving_image is None else on_fixed_grid(moving_image, fixed, found),
@@ -104,19 +103,32 @@ def _check(
                          "(-fixed_image, -moving_image), or another similarity.")
 
 
-def _linear(pair: Pair, best: Candidate, kind: str, stages: Sequence[Stage]) -> Candidate:
-    """From the best rigid pose on, with more freedom."""
+def shapes_of(
+    fixed: sitk.Image, moving: sitk.Image, label: int | None = None, *, seed: int = 0, device: torch.device | str = "cpu"
+) -> tuple[Shape, Shape]:
+    """What :func:`register` needs to know of both segmentations."""
+    soft = foreground_probabilities(fixed, moving, label)
+    return (prepare(fixed, soft[0], "fixed", seed=seed, device=device),
+            prepare(moving, soft[1], "moving", seed=seed, device=device))
+
+
+def linear_fit(pair: Pair, kind: str, by: str = "combined", progress: bool = False) -> tuple[Candidate, float]:
+    """The best rigid pose, with more freedom from there on where asked for, and by how much the next one is worse."""
+    poses = search(pair, SIMILARITIES[by], progress)
+    best, gap = poses[0], poses[1].loss / poses[0].loss - 1 if len(poses) > 1 else float(np.inf)
+    if kind == "rigid":
+        return best, gap
     motion = best.motion.restarted(best.parameters[:-1], kind)
     parameters = np.append(np.zeros(motion.count), best.parameters[-1])
     freed = Candidate(motion, parameters, history=list(best.history))
-    for stage in stages:
+    for stage in FINE[by]:
         refine(pair, freed, stage)
-    return freed
+    return freed, gap
 
 
 def _quality(
     pair: Pair, best: Candidate, deformed: Deformed | None, gap: float, stage: Stage, found: sitk.Transform,
-    fixed_landmarks: Landmarks | None, moving_landmarks: Landmarks | None, by: str,
+    fixed_landmarks: Landmarks | None, moving_landmarks: Landmarks | None,
 ) -> Quality:  # fmt: skip
     device, dtype = pair.fixed.surface.device, pair.fixed.surface.dtype
     motion, parameters = (deformed.motion, deformed.parameters) if deformed else (best.motion, best.parameters)
