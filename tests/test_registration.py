@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from nnunet_topo.registration import on_fixed_grid, register
 from nnunet_topo.registration.volumes import Grid, Volume
-from nnunet_topo.synthetic import mandible_pair
+from nnunet_topo.synthetic import mandible, mandible_pair
+from nnunet_topo.synthetic.deformation import deformed_label, deformed_points, smooth_deformation
 
 
 def array(image):
@@ -204,3 +205,45 @@ def test_a_known_motion_of_an_oblique_grid_is_recovered():
     result = register(pair.fixed, turned)
     points = np.array(list(pair.fixed_landmarks.values()))
     assert np.linalg.norm(moved(result.transform, points) - (points @ rotation.T + (30, -20, 10)), axis=1).max() < 0.02
+
+
+@pytest.mark.slow
+def test_a_known_smooth_deformation_is_recovered_to_below_the_voxel_size_without_folding():
+    pair = mandible_pair(2, coarseness=1.3, thinning="even", cut_mm=0)
+    deformation = smooth_deformation(pair.moving, seed=2, rms_mm=2.0)
+    deformed = deformed_label(pair.moving, deformation)
+    bone = mandible(2)
+    points = bone.points[::97] + pair.fixed_landmarks["menton"] - bone.landmarks["menton"]
+    truth = deformed_points(moved(pair.transform, points), deformation)
+    errors = {}
+    for transform in ("rigid", "similarity", "affine", "deformable"):
+        result = register(pair.fixed, deformed, transform=transform)
+        errors[transform] = np.linalg.norm(moved(result.transform, points) - truth, axis=1).mean()
+        assert result.quality.smallest_jacobian > 0.3
+    assert errors["deformable"] < 0.9 < errors["rigid"]
+    assert max(deformed.GetSpacing()) > 0.9
+
+
+def test_a_scale_and_a_shear_are_recovered():
+    pair = mandible_pair(4, coarseness=2, thinning="none", cut_mm=0)
+    points = np.array(list(pair.fixed_landmarks.values()))
+    shear = np.array([[1.06, 0.08, 0], [0, 0.95, 0], [0, 0, 1]])
+    for kind, matrix in (("similarity", 1.08 * np.eye(3)), ("affine", shear)):
+        known = sitk.AffineTransform(3)
+        known.SetMatrix(np.linalg.inv(matrix).ravel().tolist())  # from the new space to the old one
+        known.SetCenter(points.mean(axis=0).tolist())
+        grid = sitk.Image(pair.fixed)
+        grid.SetSpacing([1.15 * step for step in pair.fixed.GetSpacing()])
+        soft = sitk.Resample(sitk.Cast(pair.fixed, sitk.sitkFloat32), grid, known, sitk.sitkLinear, 0.0)
+        result = register(pair.fixed, sitk.Cast(soft > 0.5, sitk.sitkUInt8), transform=kind)
+        truth = moved(known.GetInverse(), points)
+        assert np.linalg.norm(moved(result.transform, points) - truth, axis=1).mean() < 0.4
+
+
+@pytest.mark.slow
+def test_intensities_are_registered_by_mutual_information():
+    pair = mandible_pair(6, coarseness=1.6, cut_mm=0, images=True)
+    result = register(pair.fixed, pair.moving, by="intensity", fixed_image=pair.fixed_image,
+                      moving_image=pair.moving_image, fixed_landmarks=pair.fixed_landmarks,
+                      moving_landmarks=pair.moving_landmarks)
+    assert result.quality.target_registration_error_mm < 0.6 and result.quality.runner_up_gap > 0.15

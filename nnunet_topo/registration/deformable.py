@@ -19,7 +19,7 @@ from nnunet_topo.registration.velocity import VelocityMotion
 KNOTS_MM = 16.0
 STEP_MM = 4.0
 STIFFNESS = 0.02  # of the roughness in mm^2, against a surface term of 0 to 1
-STAGES = (Stage((("surface", 1),), 3, 2000, 40, 1e-5), Stage((("surface", 1),), 1.2, 4000, 40, 1e-5))
+STAGES = (Stage((("surface", 1),), 3, 2000, 60, 1e-5), Stage((("surface", 1),), 1.2, 4000, 120, 1e-6))
 
 
 @dataclass(frozen=True)

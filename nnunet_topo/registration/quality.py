@@ -107,6 +107,18 @@ def _dice(motion: Motion, parameters: Tensor, fixed: Shape, moving: Shape) -> fl
     return float(2 * (one & two).sum() / (one.sum() + two.sum()).clamp_min(1))
 
 
+def runner_up_gap(losses: list[float], *, shared_information: bool) -> float:
+    """By which share the second of sorted losses is worse than the first; inf where there is one.
+
+    Of mutual information, whose loss stays near 1, by which share the information (one minus the loss) is less.
+    """
+    if len(losses) < 2:
+        return float(np.inf)
+    if shared_information:
+        return (1 - losses[0]) / max(1 - losses[1], 1e-9) - 1
+    return losses[1] / max(losses[0], 1e-9) - 1
+
+
 def landmark_errors(
     transform: sitk.Transform, fixed: Mapping[str, NDArray[np.floating]] | None,
     moving: Mapping[str, NDArray[np.floating]] | None,

@@ -18,7 +18,7 @@ from nnunet_topo.registration.checks import (
 )
 from nnunet_topo.registration.deformable import Deformed, deform
 from nnunet_topo.registration.optimiser import curvature
-from nnunet_topo.registration.quality import Quality
+from nnunet_topo.registration.quality import Quality, runner_up_gap
 from nnunet_topo.registration.result import Registration, on_fixed_grid
 from nnunet_topo.registration.search import Candidate, refine, search
 from nnunet_topo.registration.shapes import Shape, prepare
@@ -104,8 +104,9 @@ def _check(
 
 
 def shapes_of(
-    fixed: sitk.Image, moving: sitk.Image, label: int | None = None, *, seed: int = 0, device: torch.device | str = "cpu"
-) -> tuple[Shape, Shape]:
+    fixed: sitk.Image, moving: sitk.Image, label: int | None = None, *, seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> tuple[Shape, Shape]:  # fmt: skip
     """What :func:`register` needs to know of both segmentations."""
     soft = foreground_probabilities(fixed, moving, label)
     return (prepare(fixed, soft[0], "fixed", seed=seed, device=device),
@@ -115,7 +116,7 @@ def shapes_of(
 def linear_fit(pair: Pair, kind: str, by: str = "combined", progress: bool = False) -> tuple[Candidate, float]:
     """The best rigid pose, with more freedom from there on where asked for, and by how much the next one is worse."""
     poses = search(pair, SIMILARITIES[by], progress)
-    best, gap = poses[0], poses[1].loss / poses[0].loss - 1 if len(poses) > 1 else float(np.inf)
+    best, gap = poses[0], runner_up_gap([pose.loss for pose in poses], shared_information=by == "intensity")
     if kind == "rigid":
         return best, gap
     motion = best.motion.restarted(best.parameters[:-1], kind)
