@@ -74,8 +74,9 @@ def test_errors_are_sentences_with_exit_code_1(tmp_path, capsys):
         (["-fixed", one, "-moving", str(tmp_path / "empty.nii.gz")], "is empty"),
         (["-fixed", one, "-moving", one, "-by", "intensity"], "give fixed_image and moving_image"),
         (["-fixed", one, "-moving", one, "-landmarks_fixed", "x.csv"], "needed for both"),
+        (["-fixed", one, "-moving", one, "-o", str(tmp_path)], "might be overwritten"),
     ):
-        assert command.main([*arguments, "-o", str(tmp_path / "out")]) == 1
+        assert command.main(["-o", str(tmp_path / "out"), *arguments]) == 1
         assert words in capsys.readouterr().err
     with pytest.raises(SystemExit):
         command.main(["-fixed", one])

@@ -15,6 +15,7 @@ from nnunet_topo.report.registration_figure import registration_figure
 from nnunet_topo.synthetic import mandible_pair
 
 SURE, WRONG, NOT_SURE = 0, 1, 2
+CHANNELS = "channels"  # of all sure cases of a folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,13 +44,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _one(case: Case, options: argparse.Namespace, output: Path, landmarks: dict[str, Any] | None = None) -> bool:
+def _one(
+    case: Case, options: argparse.Namespace, output: Path, landmarks: dict[str, Any] | None = None,
+    channels_folder: Path | None = None,
+) -> bool:  # fmt: skip
     """One case into a folder; whether it is sure."""
+    channels = [(channels_folder or output) / f"{case.name}_{number}.nii.gz" for number in ("0000", "0001")]
+    inputs = {file.resolve() for file in (case.fixed, case.moving, case.fixed_image, case.moving_image) if file}
+    if inputs & {file.resolve() for file in channels} or output.resolve() in {file.parent for file in inputs}:
+        raise ValueError(f"The output folder {output} holds what is to be registered, which might be overwritten. "
+                         "Choose another folder by -o.")
     result, images = register_case(case, options.channel, transform=options.t, by=options.by, label=options.label,
                                    moved_skeleton=options.moved_skeleton, seed=options.seed, device=options.device,
                                    progress=True, **(landmarks or {}))
     files = result.write(output)
-    files += write_channels(case, result, images, output)
+    for file in channels:  # of an earlier registration, which may have been surer than this one
+        file.unlink(missing_ok=True)
+    files += write_channels(case, result, images, channels[0].parent)
     picture = output / f"{'' if result.sure else 'UNSURE_'}registration.png"
     registration_figure(images["fixed"], images["moving"], result, picture, fixed_image=images["fixed_image"],
                         title=case.name)
@@ -72,17 +83,12 @@ def _folder(options: argparse.Namespace, fixed: Path, moving: Path, output: Path
     sure, failed = 0, 0
     for case in cases:
         try:
-            done = _one(case, options, output / case.name)
+            sure += _one(case, options, output / case.name, channels_folder=output / CHANNELS)
         except (ValueError, RuntimeError, OSError) as error:
             print(f"{case.name}: Error: {error}", file=sys.stderr)
             failed += 1
-            continue
-        sure += done
-        for file in (output / case.name).glob(f"{case.name}_000?.nii.gz"):
-            (output / "channels").mkdir(exist_ok=True)
-            file.replace(output / "channels" / file.name)
     print(f"\n{sure} of {len(cases)} case(s) are sure, {failed} could not be registered. Channels for nnU-Net, of the "
-          f"sure ones where images were given: {output / 'channels'}")
+          f"sure ones where images were given: {output / CHANNELS}")
     return WRONG if failed else SURE if sure == len(cases) else NOT_SURE
 
 

@@ -13,6 +13,9 @@ from nnunet_topo.files import write_json, written_at_once
 from nnunet_topo.registration.checks import is_probability_map
 from nnunet_topo.registration.quality import Quality
 
+_NAMES = ("transform.tfm", "transform.h5", "moved_segmentation.nii.gz", "moved_image.nii.gz", "quality.json",
+          "registration.png")
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -41,10 +44,14 @@ class Registration:
         """Write transform, moved segmentation, moved image and quality into a folder, and return the files.
 
         ``transform.tfm``, or ``transform.h5`` for a deformation, both read by ITK and 3D Slicer. Where the result is
-        not sure, all names begin with ``UNSURE_``. Each file appears only when it is complete.
+        not sure, all names begin with ``UNSURE_``. Each file appears only when it is complete. What an earlier
+        registration wrote there is removed first, so that nothing sure stands beside something that is not.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for name in _NAMES:
+            for earlier in ("", "UNSURE_"):
+                (folder / f"{earlier}{name}").unlink(missing_ok=True)
         prefix = "" if self.sure else "UNSURE_"
         deforms = isinstance(self.transform, sitk.CompositeTransform)
         files = [folder / f"{prefix}transform.{'h5' if deforms else 'tfm'}",
