@@ -63,7 +63,7 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         entry_points={
             "console_scripts": [
                 f"nnUNetv2_topo_{command} = nnunet_topo.commands.{command}:main"
-                for command in ("convert", "demo", "doctor", "evaluate", "trainers")
+                for command in ("convert", "demo", "doctor", "evaluate", "study", "trainers")
             ]
         },
         cmdclass={"build_py": BuildPy},

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from nnunet_topo.files import write_json
+from nnunet_topo.nnunet.seeds import fix_seed, seed_everything
 
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
@@ -128,6 +129,8 @@ def train(
     continue_training: bool = False,
     validate: bool = False,
     on_epoch: Callable[[int, int], None] | None = None,
+    seed: int | None = None,
+    save_every: int | None = None,
 ) -> Path:
     """Train one fold as ``nnUNetv2_train`` does; returns the model's folder (the parent of the fold's).
 
@@ -138,15 +141,22 @@ def train(
         continue_training: as ``--c``.
         validate: also predict and score the fold's validation cases at the end.
         on_epoch: called after each epoch with the number of epochs done and of all.
+        seed: see :func:`~nnunet_topo.nnunet.seeds.fix_seed`; None leaves the random numbers alone, as nnU-Net does.
+        save_every: epochs from one checkpoint to continue from to the next, instead of nnU-Net's 50.
     """
     from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
+
+    if seed is not None:
+        seed_everything(seed)
 
     instance = get_trainer_from_args(dataset, configuration, fold, trainer, plans, continue_training,  # type: ignore[arg-type]
                                      torch.device(device))
     for attribute, value in (("num_epochs", epochs), ("num_iterations_per_epoch", iterations),
-                             ("num_val_iterations_per_epoch", validation_iterations)):
+                             ("num_val_iterations_per_epoch", validation_iterations), ("save_every", save_every)):
         if value is not None:
             setattr(instance, attribute, value)
+    if seed is not None:
+        fix_seed(instance, seed)
     maybe_load_checkpoint(instance, continue_training, False)
     if on_epoch is not None:
         _call_after_each_epoch(instance, on_epoch)
