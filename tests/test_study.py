@@ -65,6 +65,9 @@ def study(prepared, tmp_path):
     ({"executor": {"kind": "slurm"}}, "needs time_minutes"),
     ({"executor": {"processes": 0}}, "executor.processes must be a whole number of 1 or more"),
     ({"trainers": None}, "lacks trainers"),
+    ({"network": {"patch": [32, 32], "batch": 2}}, "network must say patch"),
+    ({"network": {"patch": [32, 32], "batch": 2, "feature": [8]}}, "'network' has the unknown key(s) feature"),
+    ({"network": {"patch": [16, 32, 32], "batch": 2, "features": [8, 8, 8]}}, "has patches of 3 axes"),
     ({"trainers": "nnUNetTrainer"}, "trainers must be a list"),
     ({"seeds": [0.5]}, "seeds must be a list"),
     ({"seeds": [-1]}, "seeds must be 0 or more"),
@@ -85,6 +88,18 @@ def test_a_study_that_cannot_be_done_is_refused_before_anything_is_written(study
     assert main([str(file)]) == 1
     assert sentence in capsys.readouterr().err
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_network_of_the_study_becomes_plans_of_its_own(study):
+    network = {"patch": [32, 16], "batch": 3, "features": [4, 8, 12, 16]}
+    (run,) = checked_runs(read_study(study(network=network, trainers=["nnUNetTrainer"])))
+    file = Path(os.environ["nnUNet_preprocessed"]) / DATASET / f"{run.plans}.json"
+    entry = json.loads(file.read_text())["configurations"]["2d"]
+    assert json.loads(file.read_text())["plans_name"] == run.plans != PLANS
+    assert (entry["patch_size"], entry["batch_size"]) == ([32, 16], 3)
+    assert entry["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 8, 12, 16]
+    (other,) = checked_runs(read_study(study(network=network | {"batch": 4}, trainers=["nnUNetTrainer"])))
+    assert other.plans != run.plans
 
 
 def test_a_full_disk_is_noticed_before_the_first_training(study, capsys, monkeypatch):

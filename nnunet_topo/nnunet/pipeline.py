@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,9 +99,20 @@ def write_small_plans(
         settings: the plans' ``"nnunet_topo"`` entry.
     """
     plans = json.loads((preprocessed / f"{source}.json").read_text())
-    plans["plans_name"] = name
+    plans = with_small_network(plans, patch_sizes, batch_size=batch_size, features=features) | {"plans_name": name}
+    if settings is not None:
+        plans["nnunet_topo"] = dict(settings)
+    write_json(preprocessed / f"{name}.json", plans)
+    return name
+
+
+def with_small_network(
+    plans: Mapping[str, Any], patch_sizes: Mapping[str, Sequence[int]], *, batch_size: int, features: Sequence[int]
+) -> dict[str, Any]:
+    """The contents of plans with another patch, batch and U-Net in the configurations of ``patch_sizes``."""
+    result = copy.deepcopy(dict(plans))
     for configuration, patch_size in patch_sizes.items():
-        entry = plans["configurations"][configuration]
+        entry = result["configurations"][configuration]
         arch = entry["architecture"]["arch_kwargs"]
         stages, dims = len(features), len(patch_size)
         strides = [[1] * dims] + [[2 if size % 2**s == 0 and size // 2**s >= 4 else 1 for size in patch_size]
@@ -109,10 +121,7 @@ def write_small_plans(
                     kernel_sizes=[[3] * dims] * stages, n_conv_per_stage=[2] * stages,
                     n_conv_per_stage_decoder=[2] * (stages - 1))
         entry.update(patch_size=list(patch_size), batch_size=batch_size)
-    if settings is not None:
-        plans["nnunet_topo"] = dict(settings)
-    write_json(preprocessed / f"{name}.json", plans)
-    return name
+    return result
 
 
 def train(

@@ -6,15 +6,19 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from nnunet_topo.files import write_json
 from nnunet_topo.nnunet.checks import require_path, require_writable
 from nnunet_topo.nnunet.lookup import (
     checkpoint_bytes,
     dataset_named,
+    preprocessed,
     require_fold,
     require_planned,
     require_trainer,
 )
+from nnunet_topo.nnunet.pipeline import with_small_network
 from nnunet_topo.study.execution import finished
 from nnunet_topo.study.settings import Run, Study, runs_of
 
@@ -29,11 +33,13 @@ def checked_runs(study: Study) -> list[Run]:
     for trainer in study.trainers:
         require_trainer(trainer)
     sizes: dict[tuple[str, str], int] = {}
+    changed: dict[str, dict[str, Any]] = {}  # the plans of each data set
     for dataset in dict.fromkeys(run.dataset for run in runs):
         require_test_images(dataset)
         for configuration in study.configurations:
-            plans = require_planned(dataset, study.plans, configuration)
-            sizes[dataset, configuration] = checkpoint_bytes(dataset, plans, configuration)
+            planned = require_planned(dataset, study.plans, configuration)
+            changed[dataset] = _with_network(study, changed.get(dataset, planned), configuration)
+            sizes[dataset, configuration] = checkpoint_bytes(dataset, changed[dataset], configuration)
         for fold in study.folds:
             require_fold(dataset, fold)
     require_writable(study.output)
@@ -44,7 +50,23 @@ def checked_runs(study: Study) -> list[Run]:
         raise RuntimeError(f"The disk of {study.output} has {free / 1e6:.0f} MB free, but the checkpoints of the "
                            f"{len(waiting)} run(s) to do need about {needed / 1e6:.0f} MB. Make room, or choose an "
                            "output folder on another disk.")
+    for dataset, plans in changed.items():
+        if study.network is not None:
+            name = study.plans_of_runs
+            write_json(preprocessed(dataset) / f"{name}.json", plans | {"plans_name": name})
     return runs
+
+
+def _with_network(study: Study, plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    if study.network is None:
+        return plans
+    entry = plans["configurations"].get(configuration, {})
+    if len(entry.get("patch_size", ())) != len(study.network.patch) or "architecture" not in entry:
+        raise ValueError(f"The study's network has patches of {len(study.network.patch)} axes, but configuration "
+                         f"{configuration!r} has not, or has no network of its own. Compare such configurations in "
+                         "studies of their own.")
+    return with_small_network(plans, {configuration: study.network.patch}, batch_size=study.network.batch,
+                              features=study.network.features)
 
 
 def require_test_images(dataset: str) -> None:

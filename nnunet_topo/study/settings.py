@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -28,6 +30,19 @@ class Executor:
 
 
 @dataclass(frozen=True)
+class Network:
+    """Another patch, batch and U-Net than planned, in all configurations of a study, of as many axes as ``patch``.
+
+    ``features`` are the channels of each stage, 3 stages at least. All three decide the cost of a training, and the
+    same small network for all trainers lets a CPU compare them.
+    """
+
+    patch: Sequence[int]
+    batch: int
+    features: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Study:
     """The contents of a study file; the first trainer is the baseline of the comparison.
 
@@ -48,7 +63,15 @@ class Study:
     save_every: int = 5
     device: str = "cuda"
     mirroring: bool = True
+    network: Network | None = None
     executor: Executor = field(default_factory=Executor)
+
+    @property
+    def plans_of_runs(self) -> str:
+        """The name of the plans that runs are trained with: those of ``network`` have a name of their own."""
+        if self.network is None:
+            return self.plans
+        return f"{self.plans}Study{zlib.crc32(json.dumps(asdict(self.network)).encode()):08x}"
 
     @property
     def baseline(self) -> str:
@@ -113,6 +136,9 @@ def read_study(file: str | os.PathLike[str]) -> Study:
         raise ValueError(f"{path} is no YAML file ({error}).") from error
     content = _known(path, content, Study)
     content["executor"] = Executor(**_known(f"{path}, entry 'executor'", content.get("executor", {}), Executor))
+    if content.get("network") is not None:
+        network = _known(f"{path}, entry 'network'", content["network"], Network)
+        content["network"] = _network(path, network)
     missing = [f.name for f in fields(Study) if f.name in ("output", "datasets", "trainers") and f.name not in content]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; every study names its output folder, data sets and "
@@ -130,6 +156,19 @@ def _known(place: Any, content: Any, kind: type[Settings]) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"{place} has the unknown key(s) {', '.join(unknown)}; known are {', '.join(names)}.")
     return dict(content)
+
+
+def _network(path: Path, content: Mapping[str, Any]) -> Network:
+    def whole(values: Any, least: int) -> bool:
+        return isinstance(values, list) and len(values) >= least and all(
+            isinstance(value, int) and not isinstance(value, bool) and value > 0 for value in values)
+
+    patch, features = content.get("patch", []), content.get("features", [])
+    if not whole(patch, 2) or not whole(features, 3) or not whole([content.get("batch")], 1):
+        raise ValueError(f"{path}: network must say patch (2 or 3 sizes), batch (a number) and features (channels of "
+                         f"each of at least 3 stages), as in {{patch: [128, 128], batch: 8, features: [16, 32, 64]}}, "
+                         f"not {dict(content)}.")
+    return Network(tuple(patch), content["batch"], tuple(features))
 
 
 def _check(path: Path, study: Study) -> None:
@@ -164,8 +203,9 @@ def runs_of(study: Study, names: Mapping[Any, str]) -> list[Run]:
 
     ``names`` gives the whole name of each data set. Raises ValueError where two runs would share an output folder.
     """
-    runs = [Run(str(study.output), names[dataset], configuration, trainer, study.plans, fold, seed, study.epochs,
-                study.iterations, study.validation_iterations, study.save_every, study.device, study.mirroring)
+    runs = [Run(str(study.output), names[dataset], configuration, trainer, study.plans_of_runs, fold, seed,
+                study.epochs, study.iterations, study.validation_iterations, study.save_every, study.device,
+                study.mirroring)
             for seed, dataset, configuration, fold, trainer in itertools.product(
                 study.seeds, study.datasets, study.configurations, study.folds, study.trainers)]
     seen: set[str] = set()
