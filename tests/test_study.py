@@ -228,3 +228,29 @@ def test_a_process_that_dies_is_reported(study, monkeypatch, capsys):
     monkeypatch.setattr("nnunet_topo.study.launch.execute", lambda run: os.kill(os.getpid(), signal.SIGKILL))
     assert main([str(study(trainers=["nnUNetTrainer"]))]) == 1
     assert "its process died, perhaps for want of memory (log: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).resolve().parents[1] / "docs" / "studies").glob("*.yaml")),
+                         ids=lambda file: file.stem)
+def test_the_ready_study_files_are_accepted_and_name_trainers_that_exist(file):
+    from nnunet_topo.nnunet.lookup import require_trainer
+
+    settings = read_study(file)
+    for trainer in settings.trainers:
+        require_trainer(trainer)
+
+
+def test_the_documentation_names_every_key_with_its_default():
+    from dataclasses import MISSING, fields
+
+    from nnunet_topo.study.settings import Study
+
+    page = (Path(__file__).resolve().parents[1] / "docs" / "studies.md").read_text()
+    rows = dict(row.split(" | ")[:2] for row in page.splitlines() if row.startswith("| `"))
+    shown = {name.strip("|` "): default for names, default in rows.items() for name in names.split(",")}
+    for field in fields(Study):
+        default = shown.pop(field.name).strip(" |")
+        if field.default is not MISSING:
+            assert yaml.safe_load(default) == (list(field.default) if isinstance(field.default, tuple)
+                                               else field.default)
+    assert not shown
