@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunet_topo.conversion.pairs import ENDINGS, convert_pairs
 from nnunet_topo.conversion.topomortar import SETS, convert_topomortar
 
 
@@ -52,6 +53,12 @@ def _topomortar(options: argparse.Namespace) -> list[Path]:
     return convert_topomortar(options.source, options.d, sets=options.sets)
 
 
+def _pairs(options: argparse.Namespace) -> list[Path]:
+    return [convert_pairs(options.images, options.labels, options.d, options.n, test_images=options.test_images,
+                          test_labels=options.test_labels, foreground=options.foreground, classes=options.classes,
+                          channel=options.channel)]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnUNetv2_topo_convert",
@@ -67,6 +74,22 @@ def _parser() -> argparse.ArgumentParser:
     topomortar.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET",
                             help=f"[OPTIONAL] which to write, in this order. Default: {' '.join(SETS)}")
     topomortar.set_defaults(convert=_topomortar)
+    pairs = kinds.add_parser(
+        "pairs", help="a folder of volumes and one of their label maps",
+        description=f"Volumes of one channel and their label maps, which have the same names ({', '.join(ENDINGS)}).")
+    pairs.add_argument("images", metavar="IMAGES", help="folder of the training images")
+    pairs.add_argument("labels", metavar="LABELS", help="folder of their label maps")
+    pairs.add_argument("-d", type=int, required=True, metavar="NUMBER", help="number of the data set")
+    pairs.add_argument("-n", required=True, metavar="NAME", help="name of the data set, of letters and digits")
+    pairs.add_argument("--test-images", metavar="FOLDER", help="[OPTIONAL] folder of test images")
+    pairs.add_argument("--test-labels", metavar="FOLDER", help="[OPTIONAL] folder of their label maps")
+    pairs.add_argument("--classes", nargs="+", default=["foreground"], metavar="NAME",
+                       help="[OPTIONAL] names of the labels 1, 2, ... Default: foreground")
+    pairs.add_argument("--foreground", type=int, metavar="VALUE",
+                       help="[OPTIONAL] the one label value that counts; all others become background")
+    pairs.add_argument("--channel", default="image",
+                       help="[OPTIONAL] name of the channel; nnU-Net normalises CT by one of its own. Default: image")
+    pairs.set_defaults(convert=_pairs)
     return parser
 
 
