@@ -80,6 +80,9 @@ def study(prepared, tmp_path):
     ({"datasets": ["Dataset701_Other"]}, "no data set(s) 'Dataset701_Other'"),
     ({"plans": "OtherPlans"}, "has no plans 'OtherPlans'"),
     ({"configurations": ["3d_lowres"]}, "have no configuration '3d_lowres'"),
+    ({"settings": {"cl_dice": {"wait": 1}}}, "unknown setting 'wait'"),
+    ({"settings": {"cl_dice": {"weight": "1"}}}, "'weight' must be a number"),
+    ({"settings": [1]}, "must map names of terms to their values"),
     ({"folds": [5]}, "has no fold 5; it has 0 to 4"),
     ({"folds": ["some"]}, "has no fold 'some'"),
 ])  # fmt: skip
@@ -171,10 +174,8 @@ def test_seeds_decide_the_network_and_differ(study):
 
 
 def test_runs_go_through_submitit_and_the_failure_of_one_does_not_keep_the_others(study, prepared, capsys):
-    plans = json.loads((Path(os.environ["nnUNet_preprocessed"]) / DATASET / f"{PLANS}.json").read_text())
-    late = plans | {"plans_name": "TopoStudyLate", "nnunet_topo": {"cl_dice": {"start_epoch": 7}}}  # never counts
-    write_json(Path(os.environ["nnUNet_preprocessed"]) / DATASET / "TopoStudyLate.json", late)
-    file = study(plans="TopoStudyLate", epochs=1, trainers=["nnUNetTrainerClDice", "nnUNetTrainer"])
+    late = {"cl_dice": {"start_epoch": 7}}  # so that it never counts
+    file = study(settings=late, epochs=1, trainers=["nnUNetTrainerClDice", "nnUNetTrainer"])
     assert main([str(file), "--print-only"]) == 0
     commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     assert [command[:3] for command in commands] == [["nnUNetv2_topo_study", str(file), "--only"]] * 2
@@ -188,7 +189,7 @@ def test_runs_go_through_submitit_and_the_failure_of_one_does_not_keep_the_other
 
     assert main([str(file), "--print-only"]) == 0  # only the one that failed is left
     assert capsys.readouterr().out.split() == commands[0]
-    assert main([str(study(plans="TopoStudyLate", epochs=5, trainers=["nnUNetTrainer"]))]) == 1
+    assert main([str(study(settings=late, epochs=5, trainers=["nnUNetTrainer"]))]) == 1
     assert "was made with other settings (epochs: 1 -> 5)" in capsys.readouterr().err
 
 
@@ -225,7 +226,7 @@ def test_slurm_gets_a_job_for_each_run_with_the_resources_of_the_study(study, tm
 
 @pytest.mark.skipif(os.name != "posix", reason="kills as POSIX has it")
 def test_a_process_that_dies_is_reported(study, monkeypatch, capsys):
-    monkeypatch.setattr("nnunet_topo.study.launch.execute", lambda run: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr("nnunet_topo.study.launch.job", lambda run: os.kill(os.getpid(), signal.SIGKILL))
     assert main([str(study(trainers=["nnUNetTrainer"]))]) == 1
     assert "its process died, perhaps for want of memory (log: " in capsys.readouterr().err
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from nnunet_topo.nnunet.lookup import (
     require_trainer,
 )
 from nnunet_topo.nnunet.pipeline import with_small_network
+from nnunet_topo.nnunet.terms import PLANS_KEY, Term, declared_terms, resolve_terms
 from nnunet_topo.study.execution import finished
 from nnunet_topo.study.settings import Run, Study, runs_of
 
@@ -30,8 +31,7 @@ def checked_runs(study: Study) -> list[Run]:
     for variable in ("nnUNet_raw", "nnUNet_preprocessed"):
         require_path(variable)
     runs = runs_of(study, {dataset: dataset_named(dataset) for dataset in study.datasets})
-    for trainer in study.trainers:
-        require_trainer(trainer)
+    terms = {trainer: declared_terms(require_trainer(trainer)) for trainer in study.trainers}
     sizes: dict[tuple[str, str], int] = {}
     changed: dict[str, dict[str, Any]] = {}  # the plans of each data set
     for dataset in dict.fromkeys(run.dataset for run in runs):
@@ -39,6 +39,10 @@ def checked_runs(study: Study) -> list[Run]:
         for configuration in study.configurations:
             planned = require_planned(dataset, study.plans, configuration)
             changed[dataset] = _with_network(study, changed.get(dataset, planned), configuration)
+            if study.settings is not None:
+                changed[dataset] = changed[dataset] | {PLANS_KEY: study.settings}
+            for declared in terms.values():
+                _require_settings(declared, changed[dataset], configuration)
             sizes[dataset, configuration] = checkpoint_bytes(dataset, changed[dataset], configuration)
         for fold in study.folds:
             require_fold(dataset, fold)
@@ -51,10 +55,17 @@ def checked_runs(study: Study) -> list[Run]:
                            f"{len(waiting)} run(s) to do need about {needed / 1e6:.0f} MB. Make room, or choose an "
                            "output folder on another disk.")
     for dataset, plans in changed.items():
-        if study.network is not None:
-            name = study.plans_of_runs
+        name = study.plans_of_runs
+        if name != study.plans:
             write_json(preprocessed(dataset) / f"{name}.json", plans | {"plans_name": name})
     return runs
+
+
+def _require_settings(declared: Mapping[str, Term], plans: Mapping[str, Any], configuration: str) -> None:
+    try:
+        resolve_terms(declared, plans, configuration)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _with_network(study: Study, plans: dict[str, Any], configuration: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +20,16 @@ JOBS = "jobs"
 _SUBMITTED = "submitted.json"
 _A_MONTH = 60 * 24 * 30  # in minutes; submitit ends local processes after a time
 _NOT_ENDED = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "CONFIGURING", "COMPLETING", "UNKNOWN")
+
+
+def job(run: Run) -> None:
+    """What submitit's process does.
+
+    submitit lets SIGTERM pass without effect. Worker processes would inherit that, and nnU-Net's pools, which end
+    theirs by this signal, would wait for them for ever.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    execute(run)
 
 
 def run_here(runs: Sequence[Run], executor: Executor, *, poll_seconds: float = 1.0) -> dict[str, str]:
@@ -45,13 +56,13 @@ def run_here(runs: Sequence[Run], executor: Executor, *, poll_seconds: float = 1
                     local = submitit.LocalExecutor(folder=Path(run.output) / JOBS)
                     local.update_parameters(timeout_min=_A_MONTH, **(
                         {"gpus_per_node": 1, "visible_gpus": [place]} if executor.gpus else {}))
-                    busy[place] = run, local.submit(execute, run)
-                for place, (run, job) in list(busy.items()):
-                    if job.done():
+                    busy[place] = run, local.submit(job, run)
+                for place, (run, submitted) in list(busy.items()):
+                    if submitted.done():
                         del busy[place]
                         free.append(place)
                         if finished(run) is None:
-                            failed[run.name] = _reason(run, job)
+                            failed[run.name] = _reason(run, submitted)
                             bar.write(f"{run.name} failed: {failed[run.name]}")
                         bar.update()
                 bar.set_postfix_str("; ".join(f"{run.trainer}, seed {run.seed}: {progress(run)}"
@@ -59,15 +70,15 @@ def run_here(runs: Sequence[Run], executor: Executor, *, poll_seconds: float = 1
                 if busy:
                     time.sleep(poll_seconds)
     finally:
-        for _, job in busy.values():
+        for _, submitted in busy.values():
             with suppress(Exception):
-                job.cancel(check=False)
+                submitted.cancel(check=False)
     return failed
 
 
-def _reason(run: Run, job: Any) -> str:
+def _reason(run: Run, submitted: Any) -> str:
     """Why a run has no record, and where its log is."""
-    return f"{failure(run) or 'its process died, perhaps for want of memory'} (log: {job.paths.stderr})"
+    return f"{failure(run) or 'its process died, perhaps for want of memory'} (log: {submitted.paths.stderr})"
 
 
 def submit_to_slurm(runs: Sequence[Run], executor: Executor, output: Path) -> dict[str, str]:
@@ -81,12 +92,12 @@ def submit_to_slurm(runs: Sequence[Run], executor: Executor, output: Path) -> di
     folder = output / JOBS
     folder.mkdir(parents=True, exist_ok=True)
     known: dict[str, str] = json.loads((folder / _SUBMITTED).read_text()) if (folder / _SUBMITTED).is_file() else {}
-    under_way = {name: job for name, job in known.items()
-                 if submitit.SlurmJob(folder=folder, job_id=job).state.upper() in _NOT_ENDED}
+    under_way = {name: number for name, number in known.items()
+                 if submitit.SlurmJob(folder=folder, job_id=number).state.upper() in _NOT_ENDED}
     slurm = slurm_executor(executor, folder)
     for run in runs:
         if run.name not in under_way:
-            under_way[run.name] = slurm.submit(execute, run).job_id
+            under_way[run.name] = slurm.submit(job, run).job_id
             write_json(folder / _SUBMITTED, under_way)
     return under_way
 

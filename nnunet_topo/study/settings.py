@@ -48,6 +48,7 @@ class Study:
 
     ``epochs``, ``iterations`` and ``validation_iterations`` take the place of nnU-Net's 1000, 250 and 50, and
     ``save_every`` that of the 50 epochs between checkpoints to go on from. ``output`` is relative to the file.
+    ``settings`` take the place of the plans' ``"nnunet_topo"`` entry at its top.
     """
 
     output: Path
@@ -64,14 +65,16 @@ class Study:
     device: str = "cuda"
     mirroring: bool = True
     network: Network | None = None
+    settings: Mapping[str, Any] | None = None
     executor: Executor = field(default_factory=Executor)
 
     @property
     def plans_of_runs(self) -> str:
-        """The name of the plans that runs are trained with: those of ``network`` have a name of their own."""
-        if self.network is None:
+        """The name of the plans that runs are trained with: those of ``network`` and ``settings`` have their own."""
+        if self.network is None and self.settings is None:
             return self.plans
-        return f"{self.plans}Study{zlib.crc32(json.dumps(asdict(self.network)).encode()):08x}"
+        changes = [None if self.network is None else asdict(self.network), self.settings]
+        return f"{self.plans}Study{zlib.crc32(json.dumps(changes, sort_keys=True).encode()):08x}"
 
     @property
     def baseline(self) -> str:
