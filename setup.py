@@ -55,14 +55,15 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         ],
         extras_require={
             "test": [
-                *["pytest", "pytest-timeout", "hypothesis", "selenium", "ruff", "mypy", "pip>=22.3", "setuptools>=77"]
+                *["pytest", "pytest-timeout", "hypothesis", "selenium", "ruff", "mypy", "pip>=22.3", "setuptools>=77"],
+                *["submitit", "PyYAML"],
             ],
             "study": ["submitit", "PyYAML"],
         },
         entry_points={
             "console_scripts": [
                 f"nnUNetv2_topo_{command} = nnunet_topo.commands.{command}:main"
-                for command in ("demo", "doctor", "evaluate", "register", "trainers")
+                for command in ("convert", "demo", "doctor", "evaluate", "register", "study", "trainers")
             ]
         },
         cmdclass={"build_py": BuildPy},

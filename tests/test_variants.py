@@ -43,6 +43,7 @@ def test_lengths_keep_the_signature_that_nnunet_inspects(name, monkeypatch):
     "nnUNetTrainerClDice", "nnUNetTrainerClDice_Mirroring", "nnUNetTrainerClDice_NoMirroring_onlyMirror01",
     "nnUNetTrainerClDice_NoMirroring_NoMirroring", "nnUNetTrainerClDice_5epochs_6epochs", "nnUNetTrainerClDice_0epochs",
     "nnUNetTrainer_250epochs", "nnUNetTrainerMine_NoMirroring", "nnUNetTrainerClDice_", "__path__", "ClDice_5epochs",
+    "nnUNetTrainerRandHue_RandHue",
 ])
 def test_other_names_are_left_to_whoever_has_them(name):
     assert not hasattr(variants, name)

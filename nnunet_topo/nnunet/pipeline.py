@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from nnunet_topo.files import write_json
+from nnunet_topo.nnunet.seeds import fix_seed, seed_everything
 
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
@@ -97,9 +99,20 @@ def write_small_plans(
         settings: the plans' ``"nnunet_topo"`` entry.
     """
     plans = json.loads((preprocessed / f"{source}.json").read_text())
-    plans["plans_name"] = name
+    plans = with_small_network(plans, patch_sizes, batch_size=batch_size, features=features) | {"plans_name": name}
+    if settings is not None:
+        plans["nnunet_topo"] = dict(settings)
+    write_json(preprocessed / f"{name}.json", plans)
+    return name
+
+
+def with_small_network(
+    plans: Mapping[str, Any], patch_sizes: Mapping[str, Sequence[int]], *, batch_size: int, features: Sequence[int]
+) -> dict[str, Any]:
+    """The contents of plans with another patch, batch and U-Net in the configurations of ``patch_sizes``."""
+    result = copy.deepcopy(dict(plans))
     for configuration, patch_size in patch_sizes.items():
-        entry = plans["configurations"][configuration]
+        entry = result["configurations"][configuration]
         arch = entry["architecture"]["arch_kwargs"]
         stages, dims = len(features), len(patch_size)
         strides = [[1] * dims] + [[2 if size % 2**s == 0 and size // 2**s >= 4 else 1 for size in patch_size]
@@ -108,10 +121,7 @@ def write_small_plans(
                     kernel_sizes=[[3] * dims] * stages, n_conv_per_stage=[2] * stages,
                     n_conv_per_stage_decoder=[2] * (stages - 1))
         entry.update(patch_size=list(patch_size), batch_size=batch_size)
-    if settings is not None:
-        plans["nnunet_topo"] = dict(settings)
-    write_json(preprocessed / f"{name}.json", plans)
-    return name
+    return result
 
 
 def train(
@@ -128,6 +138,8 @@ def train(
     continue_training: bool = False,
     validate: bool = False,
     on_epoch: Callable[[int, int], None] | None = None,
+    seed: int | None = None,
+    save_every: int | None = None,
 ) -> Path:
     """Train one fold as ``nnUNetv2_train`` does; returns the model's folder (the parent of the fold's).
 
@@ -138,15 +150,22 @@ def train(
         continue_training: as ``--c``.
         validate: also predict and score the fold's validation cases at the end.
         on_epoch: called after each epoch with the number of epochs done and of all.
+        seed: see :func:`~nnunet_topo.nnunet.seeds.fix_seed`; None leaves the random numbers alone, as nnU-Net does.
+        save_every: epochs from one checkpoint to continue from to the next, instead of nnU-Net's 50.
     """
     from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
+
+    if seed is not None:
+        seed_everything(seed)
 
     instance = get_trainer_from_args(dataset, configuration, fold, trainer, plans, continue_training,  # type: ignore[arg-type]
                                      torch.device(device))
     for attribute, value in (("num_epochs", epochs), ("num_iterations_per_epoch", iterations),
-                             ("num_val_iterations_per_epoch", validation_iterations)):
+                             ("num_val_iterations_per_epoch", validation_iterations), ("save_every", save_every)):
         if value is not None:
             setattr(instance, attribute, value)
+    if seed is not None:
+        fix_seed(instance, seed)
     maybe_load_checkpoint(instance, continue_training, False)
     if on_epoch is not None:
         _call_after_each_epoch(instance, on_epoch)

@@ -1,8 +1,8 @@
 """Variants of a trainer by its name: ``nnUNetTrainerClDice_NoMirroring``, ``nnUNetTrainerClDice_250epochs``, or both.
 
-nnU-Net's idiom is ``class A_B(A, B): pass``, a file for each. Here the suffixes of a name say which of nnU-Net's own
-variants are mixed in, so that no file is needed for each cross product. nnU-Net looks a trainer up by asking modules
-for an attribute, which a module may make when it is asked (PEP 562); see ``trainers/_nnunet_topo_variants.py``.
+nnU-Net's idiom is ``class A_B(A, B): pass``, a file for each. Here the suffixes of a name say which variants, nnU-Net's
+own and RandHue, are mixed in, so that no file is needed for each cross product. nnU-Net looks a trainer up by asking
+modules for an attribute, which a module may make when it is asked (PEP 562); see ``trainers/_nnunet_topo_variants.py``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 _EPOCHS = re.compile(r"([1-9]\d{0,6})epochs?")
-SUFFIXES = ("NoMirroring", "onlyMirror01", "NoDeepSupervision")
+SUFFIXES = ("NoMirroring", "onlyMirror01", "NoDeepSupervision", "RandHue")
 
 
 def variant(name: str, trainer_named: Callable[[str], type | None]) -> type:
     """The trainer of a name ``TRAINER_SUFFIX...``, made from the trainer before the suffixes.
 
     Suffixes, each at most once and in any order: ``NoMirroring`` (for left and right, which a mirror image exchanges),
-    ``onlyMirror01``, ``NoDeepSupervision``, as nnU-Net's variants of these names, and a number with ``epochs``.
+    ``onlyMirror01``, ``NoDeepSupervision``, as nnU-Net's variants of these names, ``RandHue``
+    (:class:`~nnunet_topo.nnunet.rand_hue.RandHueTrainer`), and a number with ``epochs``.
 
     Args:
         name: of the variant.
@@ -39,7 +40,9 @@ def variant(name: str, trainer_named: Callable[[str], type | None]) -> type:
     if base is None:
         raise AttributeError(f"{name!r} is no variant of a trainer of this package.")
     epochs = [int(match[1]) for suffix in suffixes if (match := _EPOCHS.fullmatch(suffix))]
-    parents = (base, *_nnunets_own(suffixes))
+    parents = (base, *_mixed_in(suffixes))
+    if any(issubclass(base, parent) for parent in parents[1:]):
+        raise AttributeError(f"{name!r}: {base_name} has one of these suffixes already.")
     body = {"__module__": __name__, "__doc__": f"{base.__doc__}\n\nAs {base_name}, with {', '.join(suffixes)}."}
     result = type(name, parents, body)
     if epochs:
@@ -47,8 +50,8 @@ def variant(name: str, trainer_named: Callable[[str], type | None]) -> type:
     return result
 
 
-def _nnunets_own(suffixes: Sequence[str]) -> list[type]:
-    """nnU-Net's classes of these suffixes."""
+def _mixed_in(suffixes: Sequence[str]) -> list[type]:
+    """The classes of these suffixes."""
     from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (
         nnUNetTrainer_onlyMirror01,
         nnUNetTrainerNoMirroring,
@@ -57,8 +60,10 @@ def _nnunets_own(suffixes: Sequence[str]) -> list[type]:
         nnUNetTrainerNoDeepSupervision,
     )
 
-    classes = dict(zip(SUFFIXES, (nnUNetTrainerNoMirroring, nnUNetTrainer_onlyMirror01, nnUNetTrainerNoDeepSupervision),
-                       strict=True))
+    from nnunet_topo.nnunet.rand_hue import RandHueTrainer
+
+    classes = dict(zip(SUFFIXES, (nnUNetTrainerNoMirroring, nnUNetTrainer_onlyMirror01, nnUNetTrainerNoDeepSupervision,
+                                  RandHueTrainer), strict=True))
     return [classes[suffix] for suffix in suffixes if suffix in classes]
 
 

@@ -1,0 +1,97 @@
+"""``nnUNetv2_topo_convert``: published data sets, as they are downloaded, into nnU-Net's raw format."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunet_topo.conversion.pairs import ENDINGS, convert_pairs
+from nnunet_topo.conversion.topomortar import SETS, convert_topomortar
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Convert and say where the data sets are; 0, or 1 with the reason in a sentence."""
+    options = _parser().parse_args(arguments)
+    try:
+        folders = options.convert(options)
+        placed = [folder for folder in folders if _place_splits(folder)]
+    except (ValueError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped; nothing was written.", file=sys.stderr)
+        return 130
+    for folder in folders:
+        print(f"Written: {folder}")
+    if placed:
+        print("The splits (splits_final.json) are in nnUNet_preprocessed too, where nnU-Net looks for them.")
+    unplaced = [folder for folder in folders if (folder / "splits_final.json").exists() and folder not in placed]
+    if unplaced:
+        print("nnUNet_preprocessed is not set: after planning, copy splits_final.json of each data set into its folder "
+              "there, or nnU-Net makes splits of its own.")
+    numbers = " ".join(folder.name[len("Dataset"):][:3] for folder in folders)
+    print(f"Next: nnUNetv2_plan_and_preprocess -d {numbers} --verify_dataset_integrity")
+    return 0
+
+
+def _place_splits(folder: Path) -> bool:
+    """Put the splits where nnU-Net looks for them, if this place is known."""
+    preprocessed, splits = os.environ.get("nnUNet_preprocessed"), folder / "splits_final.json"
+    if not preprocessed or not splits.exists():
+        return False
+    target = Path(preprocessed) / folder.name
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(splits, target / splits.name)
+    return True
+
+
+def _topomortar(options: argparse.Namespace) -> list[Path]:
+    return convert_topomortar(options.source, options.d, sets=options.sets)
+
+
+def _pairs(options: argparse.Namespace) -> list[Path]:
+    return [convert_pairs(options.images, options.labels, options.d, options.n, test_images=options.test_images,
+                          test_labels=options.test_labels, foreground=options.foreground, classes=options.classes,
+                          channel=options.channel)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_topo_convert",
+        description="Writes published data sets into nnU-Net's raw format: all of what is asked for, or nothing.")
+    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    topomortar = kinds.add_parser(
+        "topomortar", help="TopoMortar's repository",
+        description="TopoMortar's repository as a data set for each size of the training set and kind of labels, with "
+        "the published split as fold 0, and manifest.csv, which gives the group of each test image.")
+    topomortar.add_argument("source", metavar="SOURCE", help="clone of https://github.com/jmlipman/TopoMortar")
+    topomortar.add_argument("-d", type=int, required=True, metavar="NUMBER",
+                            help="number of the first data set; the others get the numbers after it")
+    topomortar.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET",
+                            help=f"[OPTIONAL] which to write, in this order. Default: {' '.join(SETS)}")
+    topomortar.set_defaults(convert=_topomortar)
+    pairs = kinds.add_parser(
+        "pairs", help="a folder of volumes and one of their label maps",
+        description=f"Volumes of one channel and their label maps, which have the same names ({', '.join(ENDINGS)}).")
+    pairs.add_argument("images", metavar="IMAGES", help="folder of the training images")
+    pairs.add_argument("labels", metavar="LABELS", help="folder of their label maps")
+    pairs.add_argument("-d", type=int, required=True, metavar="NUMBER", help="number of the data set")
+    pairs.add_argument("-n", required=True, metavar="NAME", help="name of the data set, of letters and digits")
+    pairs.add_argument("--test-images", metavar="FOLDER", help="[OPTIONAL] folder of test images")
+    pairs.add_argument("--test-labels", metavar="FOLDER", help="[OPTIONAL] folder of their label maps")
+    pairs.add_argument("--classes", nargs="+", default=["foreground"], metavar="NAME",
+                       help="[OPTIONAL] names of the labels 1, 2, ... Default: foreground")
+    pairs.add_argument("--foreground", type=int, metavar="VALUE",
+                       help="[OPTIONAL] the one label value that counts; all others become background")
+    pairs.add_argument("--channel", default="image",
+                       help="[OPTIONAL] name of the channel; nnU-Net normalises CT by one of its own. Default: image")
+    pairs.set_defaults(convert=_pairs)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

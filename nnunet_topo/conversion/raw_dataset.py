@@ -1,0 +1,64 @@
+"""New data sets in nnU-Net's folders: all of them are complete, or none is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9]+")
+_HIGHEST = 999
+FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+def dataset_name(number: int, name: str) -> str:
+    """``Dataset501_Name``; ValueError for a number or a name that nnU-Net does not take."""
+    if not 1 <= number <= _HIGHEST:
+        raise ValueError(f"nnU-Net numbers data sets from 1 to {_HIGHEST}, and {number} is none of these; choose "
+                         "another with -d.")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a data set; use letters and digits alone.")
+    return f"Dataset{number:03d}_{name}"
+
+
+@contextmanager
+def new_datasets(names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Empty folders of the data sets to fill; they are moved into ``nnUNet_raw`` when the block ends well.
+
+    Otherwise nothing is left behind. Raises ValueError where ``nnUNet_raw`` is not set and FileExistsError where one of
+    nnU-Net's folders already has a data set of such a number.
+    """
+    if not os.environ.get("nnUNet_raw"):
+        raise ValueError("nnUNet_raw is not set, so it is not known where data sets belong. Set it, e.g. "
+                         "export nnUNet_raw=/path/to/nnUNet_raw.")
+    raw = Path(os.environ["nnUNet_raw"])
+    raw.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        _require_free_number(name)
+    partial = raw / f".{names[0]}.{os.getpid()}.part"
+    moved: list[Path] = []
+    try:
+        for name in names:
+            (partial / name).mkdir(parents=True)
+        yield {name: partial / name for name in names}
+        for name in names:
+            (partial / name).rename(raw / name)
+            moved.append(raw / name)
+    except BaseException:
+        for folder in moved:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _require_free_number(name: str) -> None:
+    prefix = name.partition("_")[0]
+    for variable in FOLDERS:
+        folder = Path(os.environ[variable]) if os.environ.get(variable) else None
+        for found in sorted(folder.glob(f"{prefix}_*")) if folder else []:
+            raise FileExistsError(f"{found} exists, so the number {int(prefix[-3:])} is in use. Choose another with "
+                                  "-d, or remove that folder first. Nothing was written.")

@@ -1,0 +1,94 @@
+"""What must hold before the first training of a study starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_topo.files import write_json
+from nnunet_topo.nnunet.checks import require_path, require_writable
+from nnunet_topo.nnunet.lookup import (
+    checkpoint_bytes,
+    dataset_named,
+    preprocessed,
+    require_fold,
+    require_planned,
+    require_trainer,
+)
+from nnunet_topo.nnunet.pipeline import with_small_network
+from nnunet_topo.nnunet.terms import PLANS_KEY, Term, declared_terms, resolve_terms
+from nnunet_topo.study.execution import finished
+from nnunet_topo.study.settings import Run, Study, runs_of
+
+_CHECKPOINTS = 2  # of a finished run: the final one and the best
+
+
+def checked_runs(study: Study) -> list[Run]:
+    """All runs of a study, none of which can fail for what is known beforehand; else a ValueError or RuntimeError."""
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed"):
+        require_path(variable)
+    runs = runs_of(study, {dataset: dataset_named(dataset) for dataset in study.datasets})
+    terms = {trainer: declared_terms(require_trainer(trainer)) for trainer in study.trainers}
+    sizes: dict[tuple[str, str], int] = {}
+    changed: dict[str, dict[str, Any]] = {}  # the plans of each data set
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        require_test_images(dataset)
+        for configuration in study.configurations:
+            planned = require_planned(dataset, study.plans, configuration)
+            changed[dataset] = _with_network(study, changed.get(dataset, planned), configuration)
+            if study.settings is not None:
+                changed[dataset] = changed[dataset] | {PLANS_KEY: study.settings}
+            for declared in terms.values():
+                _require_settings(declared, changed[dataset], configuration)
+            sizes[dataset, configuration] = checkpoint_bytes(dataset, changed[dataset], configuration)
+        for fold in study.folds:
+            require_fold(dataset, fold)
+    require_writable(study.output)
+    waiting = [run for run in runs if finished(run) is None]
+    needed = sum(_CHECKPOINTS * sizes[run.dataset, run.configuration] for run in waiting)
+    free = shutil.disk_usage(study.output).free
+    if free < needed:
+        raise RuntimeError(f"The disk of {study.output} has {free / 1e6:.0f} MB free, but the checkpoints of the "
+                           f"{len(waiting)} run(s) to do need about {needed / 1e6:.0f} MB. Make room, or choose an "
+                           "output folder on another disk.")
+    for dataset, plans in changed.items():
+        name = study.plans_of_runs
+        if name != study.plans:
+            write_json(preprocessed(dataset) / f"{name}.json", plans | {"plans_name": name})
+    return runs
+
+
+def _require_settings(declared: Mapping[str, Term], plans: Mapping[str, Any], configuration: str) -> None:
+    try:
+        resolve_terms(declared, plans, configuration)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _with_network(study: Study, plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    if study.network is None:
+        return plans
+    entry = plans["configurations"].get(configuration, {})
+    if len(entry.get("patch_size", ())) != len(study.network.patch) or "architecture" not in entry:
+        raise ValueError(f"The study's network has patches of {len(study.network.patch)} axes, but configuration "
+                         f"{configuration!r} has not, or has no network of its own. Compare such configurations in "
+                         "studies of their own.")
+    return with_small_network(plans, {configuration: study.network.patch}, batch_size=study.network.batch,
+                              features=study.network.features)
+
+
+def require_test_images(dataset: str) -> None:
+    """The data set has test images, and a label map for each."""
+    raw = Path(os.environ["nnUNet_raw"]) / dataset
+    for name in ("imagesTs", "labelsTs"):
+        if not (raw / name).is_dir() or not any((raw / name).iterdir()):
+            raise ValueError(f"{dataset} has no {name}, so its runs could not be compared. Put test images into "
+                             f"{raw / 'imagesTs'} and their labels into {raw / 'labelsTs'}.")
+
+
+def waiting_runs(runs: Sequence[Run]) -> list[Run]:
+    """Those without a record."""
+    return [run for run in runs if finished(run) is None]

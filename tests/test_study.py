@@ -1,0 +1,257 @@
+"""A study is checked before it starts, goes on where it was stopped, and reports what failed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training import NUMBERS, PLANS, _write, label_map
+
+from nnunet_topo.commands.study import main
+from nnunet_topo.files import write_json
+from nnunet_topo.nnunet.pipeline import environment
+from nnunet_topo.study import execution
+from nnunet_topo.study.checks import checked_runs
+from nnunet_topo.study.settings import read_study
+
+yaml = pytest.importorskip("yaml")
+pytest.importorskip("submitit")
+DATASET = NUMBERS["classes"]
+
+
+@pytest.fixture(scope="module")
+def prepared(datasets, tmp_path_factory):
+    """The preprocessed tiny data set, and raw test images of two groups with their labels."""
+    datasets("classes")
+    raw = tmp_path_factory.mktemp("raw")
+    for part in ("imagesTs", "labelsTs"):
+        (raw / DATASET / part).mkdir(parents=True)
+    for case in range(3):
+        labels = label_map(20 + case)
+        image = (labels > 0) + 0.5 * (labels == 2) + np.random.default_rng(case).normal(0, 0.3, labels.shape)
+        _write(labels, raw / DATASET / "labelsTs" / f"t{case}.nii.gz")
+        _write(image.astype(np.float32), raw / DATASET / "imagesTs" / f"t{case}_0000.nii.gz")
+    (raw / DATASET / "manifest.csv").write_text("case,group\nt0,near\nt1,near\nt2,far\n")
+    with environment(nnUNet_raw=str(raw)):
+        yield raw / DATASET
+
+
+@pytest.fixture
+def study(prepared, tmp_path):
+    """Writes a study file with some entries changed (None takes one out); returns its path."""
+
+    def write(name: str = "study", **changes) -> Path:
+        content = {"output": f"out_{name}", "datasets": [DATASET], "trainers": ["nnUNetTrainer", "nnUNetTrainerClDice"],
+                   "seeds": [0], "plans": PLANS, "epochs": 2, "iterations": 2, "validation_iterations": 1,
+                   "save_every": 1, "device": "cpu", "mirroring": False} | changes
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [
+    ({"trainer": ["nnUNetTrainer"]}, "unknown key(s) trainer; known are output, datasets"),
+    ({"executor": {"kind": "local", "partition ": "gpu"}}, "'executor' has the unknown key(s) partition"),
+    ({"executor": {"kind": "pbs"}}, "executor.kind must be local or slurm"),
+    ({"executor": {"kind": "slurm"}}, "needs time_minutes"),
+    ({"executor": {"processes": 0}}, "executor.processes must be a whole number of 1 or more"),
+    ({"trainers": None}, "lacks trainers"),
+    ({"network": {"patch": [32, 32], "batch": 2}}, "network must say patch"),
+    ({"network": {"patch": [32, 32], "batch": 2, "feature": [8]}}, "'network' has the unknown key(s) feature"),
+    ({"network": {"patch": [16, 32, 32], "batch": 2, "features": [8, 8, 8]}}, "has patches of 3 axes"),
+    ({"trainers": "nnUNetTrainer"}, "trainers must be a list"),
+    ({"seeds": [0.5]}, "seeds must be a list"),
+    ({"seeds": [-1]}, "seeds must be 0 or more"),
+    ({"epochs": 0}, "epochs must be a whole number"),
+    ({"device": "gpu"}, "device cpu, cuda or mps"),
+    ({"seeds": [0, 0]}, "into one output folder"),
+    ({"datasets": [DATASET, 701]}, "into one output folder"),
+    ({"trainers": ["nnUNetTrainer", "nnUNetTrainerNone"]}, "finds no trainer 'nnUNetTrainerNone'"),
+    ({"datasets": [799]}, "no data set(s) '799'"),
+    ({"datasets": ["Dataset701_Other"]}, "no data set(s) 'Dataset701_Other'"),
+    ({"plans": "OtherPlans"}, "has no plans 'OtherPlans'"),
+    ({"configurations": ["3d_lowres"]}, "have no configuration '3d_lowres'"),
+    ({"settings": {"cl_dice": {"wait": 1}}}, "unknown setting 'wait'"),
+    ({"settings": {"cl_dice": {"weight": "1"}}}, "'weight' must be a number"),
+    ({"settings": [1]}, "must map names of terms to their values"),
+    ({"folds": [5]}, "has no fold 5; it has 0 to 4"),
+    ({"folds": ["some"]}, "has no fold 'some'"),
+])  # fmt: skip
+def test_a_study_that_cannot_be_done_is_refused_before_anything_is_written(study, capsys, changes, sentence):
+    file = study(**changes)
+    assert main([str(file)]) == 1
+    assert sentence in capsys.readouterr().err
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_network_of_the_study_becomes_plans_of_its_own(study):
+    network = {"patch": [32, 16], "batch": 3, "features": [4, 8, 12, 16]}
+    (run,) = checked_runs(read_study(study(network=network, trainers=["nnUNetTrainer"])))
+    file = Path(os.environ["nnUNet_preprocessed"]) / DATASET / f"{run.plans}.json"
+    entry = json.loads(file.read_text())["configurations"]["2d"]
+    assert json.loads(file.read_text())["plans_name"] == run.plans != PLANS
+    assert (entry["patch_size"], entry["batch_size"]) == ([32, 16], 3)
+    assert entry["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 8, 12, 16]
+    (other,) = checked_runs(read_study(study(network=network | {"batch": 4}, trainers=["nnUNetTrainer"])))
+    assert other.plans != run.plans
+
+
+def test_a_full_disk_is_noticed_before_the_first_training(study, capsys, monkeypatch):
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr("nnunet_topo.study.checks.shutil.disk_usage", lambda folder: usage)
+    assert main([str(study())]) == 1
+    assert "0 MB free, but the checkpoints of the 2 run(s) to do" in capsys.readouterr().err
+
+
+def test_published_splits_that_nnunet_would_not_use_are_noticed(study, prepared, capsys):
+    write_json(prepared / "splits_final.json", [])
+    try:
+        file = Path(os.environ["nnUNet_preprocessed"]) / DATASET / "splits_final.json"
+        kept = file.rename(file.with_suffix(".kept")) if file.exists() else None
+        assert main([str(study())]) == 1
+        assert "Copy the file there" in capsys.readouterr().err
+        if kept:
+            kept.rename(file)
+    finally:
+        (prepared / "splits_final.json").unlink()
+
+
+class Killed(BaseException):
+    pass
+
+
+def results_of(output: Path) -> list[list[str]]:
+    return list(csv.reader((output / "results.csv").open()))
+
+
+def test_a_killed_run_that_goes_on_ends_as_one_that_was_not_killed(study, monkeypatch, capsys):
+    from nnunet_topo.study.results import write_results
+
+    tell, written = execution.write_json, []
+    for name, killed_at in (("whole", ()), ("killed", ("epoch 1 of 3", "predicting", "done"))):
+        study_file = study(name, epochs=3, trainers=["nnUNetTrainer"])
+        settings = read_study(study_file)
+        (run,) = checked_runs(settings)
+
+        def write(file, content, killed_at=killed_at, name=name):
+            tell(file, content)
+            if content.get("doing") in killed_at and (name, content["doing"]) not in written:
+                written.append((name, content["doing"]))
+                raise Killed
+
+        monkeypatch.setattr(execution, "write_json", write)
+        for _ in killed_at:
+            with pytest.raises(Killed):
+                execution.execute(run)
+        execution.execute(run)
+        write_results(settings, [run])
+    assert [doing for _, doing in written] == ["epoch 1 of 3", "predicting", "done"]
+    whole, killed = (results_of(study_file.parent / f"out_{name}") for name in ("whole", "killed"))
+    assert whole == killed and len(whole) == 1 + 3 * 2  # three images with two labels
+    logs = [(study_file.parent / f"out_{name}").glob("*/*/*/fold_0/training_log*") for name in ("whole", "killed")]
+    assert [len(list(found)) for found in logs] == [1, 3]
+
+
+def test_seeds_decide_the_network_and_differ(study):
+    settings = read_study(study(seeds=[0, 1], epochs=1, trainers=["nnUNetTrainer"]))
+    first, second = checked_runs(settings)
+    for run in (first, second):
+        execution.execute(run)
+    import torch
+
+    weights = [torch.load(run.model / "fold_0" / "checkpoint_final.pth", weights_only=False)["network_weights"]
+               for run in (first, second)]
+    assert not all(torch.equal(one, other) for one, other in zip(*(w.values() for w in weights), strict=True))
+
+
+def test_runs_go_through_submitit_and_the_failure_of_one_does_not_keep_the_others(study, prepared, capsys):
+    late = {"cl_dice": {"start_epoch": 7}}  # so that it never counts
+    file = study(settings=late, epochs=1, trainers=["nnUNetTrainerClDice", "nnUNetTrainer"])
+    assert main([str(file), "--print-only"]) == 0
+    commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    assert [command[:3] for command in commands] == [["nnUNetv2_topo_study", str(file), "--only"]] * 2
+    assert not (file.parent / "out_study" / "runs").exists()
+
+    assert main([str(file)]) == 1
+    printed = capsys.readouterr()
+    assert "1 run(s) failed" in printed.err and "it would never count" in printed.err
+    report = (file.parent / "out_study" / "report.md").read_text()
+    assert "1 of 2 runs are finished" in report and "### near (2 image(s))" in report and "### far (1 im" in report
+
+    assert main([str(file), "--print-only"]) == 0  # only the one that failed is left
+    assert capsys.readouterr().out.split() == commands[0]
+    assert main([str(study(settings=late, epochs=5, trainers=["nnUNetTrainer"]))]) == 1
+    assert "was made with other settings (epochs: 1 -> 5)" in capsys.readouterr().err
+
+
+def test_slurm_gets_a_job_for_each_run_with_the_resources_of_the_study(study, tmp_path, monkeypatch, capsys):
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    submit = f'cp "$1" {commands}/$(ls {commands} | wc -l).sh; echo Submitted batch job 4$RANDOM'
+    scripts = {"srun": "", "sbatch": submit, "sacct": f"cat {commands}/state"}
+    for name, body in scripts.items():
+        (commands / name).write_text(f"#!/bin/bash\n{body}\n")
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
+    file = study(executor={"kind": "slurm", "partition": "gpu", "time_minutes": 90, "memory_gb": 12, "gpus": 1,
+                           "cpus": 4, "account": "mine"})
+    assert main([str(file)]) == 0
+    assert "2 run(s) are jobs of SLURM" in capsys.readouterr().out
+    submitted = json.loads((file.parent / "out_study" / "jobs" / "submitted.json").read_text())
+    texts = [script.read_text() for script in sorted(commands.glob("*.sh"))]
+    assert len(texts) == len(submitted) == 2
+    for text in texts:
+        for line in ("--partition=gpu", "--time=90", "--mem=12GB", "--gpus-per-node=1", "--cpus-per-task=4",
+                     "--account=mine", "--nodes=1"):
+            assert f"#SBATCH {line}\n" in text
+        assert "submitit.core._submit" in text
+
+    ids = list(submitted.values())
+    (commands / "state").write_text("JobID|State|NodeList\n" + f"{ids[0]}|RUNNING|a\n{ids[1]}|FAILED|b\n")
+    assert main([str(file)]) == 0  # the one that runs is left alone, the one that failed is submitted again
+    assert len(list(commands.glob("*.sh"))) == 3
+    again = json.loads((file.parent / "out_study" / "jobs" / "submitted.json").read_text())
+    names = list(submitted)
+    assert again[names[0]] == ids[0] and again[names[1]] != ids[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills as POSIX has it")
+def test_a_process_that_dies_is_reported(study, monkeypatch, capsys):
+    monkeypatch.setattr("nnunet_topo.study.launch.job", lambda run: os.kill(os.getpid(), signal.SIGKILL))
+    assert main([str(study(trainers=["nnUNetTrainer"]))]) == 1
+    assert "its process died, perhaps for want of memory (log: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).resolve().parents[1] / "docs" / "studies").glob("*.yaml")),
+                         ids=lambda file: file.stem)
+def test_the_ready_study_files_are_accepted_and_name_trainers_that_exist(file):
+    from nnunet_topo.nnunet.lookup import require_trainer
+
+    settings = read_study(file)
+    for trainer in settings.trainers:
+        require_trainer(trainer)
+
+
+def test_the_documentation_names_every_key_with_its_default():
+    from dataclasses import MISSING, fields
+
+    from nnunet_topo.study.settings import Study
+
+    page = (Path(__file__).resolve().parents[1] / "docs" / "studies.md").read_text()
+    rows = dict(row.split(" | ")[:2] for row in page.splitlines() if row.startswith("| `"))
+    shown = {name.strip("|` "): default for names, default in rows.items() for name in names.split(",")}
+    for field in fields(Study):
+        default = shown.pop(field.name).strip(" |")
+        if field.default is not MISSING:
+            assert yaml.safe_load(default) == (list(field.default) if isinstance(field.default, tuple)
+                                               else field.default)
+    assert not shown

@@ -1,0 +1,7 @@
+"""nnUNetv2_train ID CONFIGURATION FOLD -tr nnUNetTrainerRandHue"""
+
+from nnunet_topo.nnunet.rand_hue import RandHueTrainer
+
+
+class nnUNetTrainerRandHue(RandHueTrainer):
+    """nnU-Net's own loss, and colours drawn at random in half of the training patches (Valverde et al., BMVC 2025)."""
