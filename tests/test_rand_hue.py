@@ -99,6 +99,7 @@ def colours(tmp_path_factory):
             yield plans, raw / "imagesTs"
 
 
+@pytest.mark.slow  # plans and preprocesses photographs of its own
 @pytest.mark.parametrize("trainer", ["nnUNetTrainerRandHue", "nnUNetTrainerClDice_RandHue",
                                      "nnUNetTrainerTopoLoss_RandHue_NoMirroring"])
 def test_trains_and_predicts(colours, trainer, tmp_path, monkeypatch):
