@@ -128,7 +128,8 @@ def read_study(file: str | os.PathLike[str]) -> Study:
     try:
         import yaml
     except ImportError as error:
-        raise ValueError("A study file is read with PyYAML, which is not installed: pip install PyYAML submitit.") from error
+        raise ValueError("A study file is read with PyYAML, which is not installed: "
+                         "pip install PyYAML submitit.") from error
     path = Path(file)
     try:
         content = yaml.safe_load(path.read_text())
