@@ -83,6 +83,10 @@ def study(prepared, tmp_path):
     ({"settings": {"cl_dice": {"wait": 1}}}, "unknown setting 'wait'"),
     ({"settings": {"cl_dice": {"weight": "1"}}}, "'weight' must be a number"),
     ({"settings": [1]}, "must map names of terms to their values"),
+    ({"groups": ["near"]}, "groups must map names to lists"),
+    ({"groups": {"all": "near"}}, "groups must map names to lists"),
+    ({"groups": {"all": ["near", "wide"]}}, "groups name wide, but manifest.csv"),
+    ({"groups": {"one": ["near"], "two": ["near"]}}, "groups name near more than once"),
     ({"folds": [5]}, "has no fold 5; it has 0 to 4"),
     ({"folds": ["some"]}, "has no fold 'some'"),
 ])  # fmt: skip

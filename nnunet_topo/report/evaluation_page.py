@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
 from nnunet_topo import __version__
 from nnunet_topo.files import written_at_once
-from nnunet_topo.metrics.definitions import DEFINITIONS, INTRODUCTION, definition_of, title_of
+from nnunet_topo.metrics.definitions import DEFINITIONS, INTRODUCTION, title_of
 from nnunet_topo.report.comparison import LEVEL, Summary, compare, main_metrics, value_of
+from nnunet_topo.report.formatting import COLOURS, attribute, formatted, page_environment, part_of_page
 from nnunet_topo.report.strip_plot import strip_plot
-
-_PAGE = Path(__file__).parent / "page"
-# Okabe and Ito's colours, told apart with the common kinds of colour blindness.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
-_LONGEST_NAME = 24  # letters beside a distribution
 
 Pictures = Mapping[str, Mapping[str, Mapping[str, Path]]]
 
@@ -46,18 +39,9 @@ def write_evaluation_page(
         OSError: a picture or the page cannot be read or written.
     """
     _require_same_settings(summaries)
-    environment = Environment(loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    environment.filters |= {
-        "number": _number, "signed": _signed, "p": _p, "raw": _raw, "title": title_of, "arrow": _arrow,
-        "unit": lambda name: _attribute(name, "unit").replace("1", "share") if name else "",
-        "better": lambda name: f"{_attribute(name, 'better')} is better" if _attribute(name, "better") else "",
-        "definition": lambda name: _attribute(name, "definition"), "short": _short,
-        "base64": lambda file: base64.b64encode(Path(file).read_bytes()).decode(),
-    }  # fmt: skip
-    stream = environment.get_template("report.html").stream(_content(summaries, pictures or {}, pictures_failed or {}))
+    content = _content(summaries, pictures or {}, pictures_failed or {})
     with written_at_once(path) as temporary:
-        stream.dump(str(temporary), encoding="utf-8")
+        page_environment().get_template("report.html").stream(content).dump(str(temporary), encoding="utf-8")
 
 
 def _require_same_settings(summaries: Mapping[str, Summary]) -> None:
@@ -92,18 +76,18 @@ def _content(summaries: Mapping[str, Summary], pictures: Pictures, failed: Mappi
         "unit_spacing": all(size == 1 for case in first["metric_per_case"] for size in case["spacing"]),
         "tiles": [{"title": title_of(name), "metric": name, "value": first["foreground_mean"][name],
                    "hint": "one mask is empty somewhere" if math.isinf(first["foreground_mean"][name])
-                   else f"{_attribute(name, 'better')} is better"} for name in main],
+                   else f"{attribute(name, 'better')} is better"} for name in main],
         "comparisons": [{**comparison._asdict(), "label_name": labels.get(comparison.label or "", "")}
                         for comparison in comparisons],
         "columns": {1: min(len(labels), 2), 2: 2, 4: 2}.get(len(summaries), 3),
-        "level": LEVEL, "colours": _COLOURS, "plots": _plots(summaries, labels, main, anchors),
+        "level": LEVEL, "colours": COLOURS, "plots": _plots(summaries, labels, main, anchors),
         "order": settings["order_of_cases"],
         "cases": _cases(list(order), rows, labels, pictures), "pictures_failed": dict(failed),
         "picture_note": "" if drawn == len(order) else "No picture was drawn." if not drawn
         else f"Of {drawn} of the {len(order)} cases, the worst ones (--pictures).", "introduction": INTRODUCTION,
         "connectivity": settings["connectivity"], "definitions": DEFINITIONS,
-        "css": Markup((_PAGE / "report.css").read_text(encoding="utf-8")),
-        "js": Markup((_PAGE / "report.js").read_text(encoding="utf-8")),
+        "css": part_of_page("report.css"),
+        "js": part_of_page("report.js"),
     }  # fmt: skip
 
 
@@ -161,47 +145,11 @@ def _plots(
         for key, label in labels.items():
             for number, (folder, summary) in enumerate(summaries.items()):
                 values = {case["case"]: value_of(case, metric, key) for case in summary["metric_per_case"]}
-                points = [(value, anchors[case], f"{case}: {_number(value, metric)}") for case, value in values.items()]
+                points = [(value, anchors[case], f"{case}: {formatted(value, metric)}")
+                          for case, value in values.items()]
                 name = folder if len(labels) == 1 else "" if number else label
-                series.append((name, _COLOURS[number % len(_COLOURS)], points))
-        drawing = strip_plot(series, share=_attribute(metric, "unit") == "1")
+                series.append((name, COLOURS[number % len(COLOURS)], points))
+        drawing = strip_plot(series, share=attribute(metric, "unit") == "1")
         if drawing is not None:
             plots.append({"metric": metric, "drawing": drawing})
     return plots
-
-
-def _attribute(metric: str, name: str) -> str:
-    definition = definition_of(metric)
-    return "" if definition is None else str(getattr(definition, name))
-
-
-def _arrow(metric: str) -> str:
-    return {"higher": "↑", "lower": "↓"}.get(_attribute(metric, "better"), "")
-
-
-def _number(value: float, metric: str, mean: bool = False) -> str:
-    """A value as people read it: shares with three decimals, counts without, lengths with two, volumes with one."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    unit = _attribute(metric, "unit")
-    decimals = 3 if unit == "1" else 1 if unit.startswith("mm³") else 2 if mean or unit != "count" else 0
-    return f"{value:,.{decimals}f}".replace("-", "−")
-
-
-def _signed(value: float, metric: str) -> str:
-    text = _number(abs(value), metric, mean=True)
-    return text if not text.strip("0.–") else f"{'+' if value > 0 else '−'}{text}"
-
-
-def _p(value: float) -> str:
-    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _raw(value: float) -> str:
-    return "" if math.isnan(value) else str(value).replace("inf", "Infinity")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

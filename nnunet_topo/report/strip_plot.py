@@ -13,7 +13,7 @@ _WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 580, 176, 34, 24, 6, 22  # pixels
 
 
 class Dot(NamedTuple):
-    """Where a case is drawn; ``text`` appears when it is pointed at."""
+    """Where a case is drawn; ``text`` appears when it is pointed at, ``target`` is where it leads, "" for nowhere."""
 
     x: float
     y: float
@@ -41,6 +41,7 @@ class StripPlot(NamedTuple):
     right: int
     bottom: int
     ticks: list[tuple[float, str]]  # also one for infinity where there are such values
+    zero: float | None  # where 0 is, if values lie on both sides of it
     rows: list[Row]
 
 
@@ -53,7 +54,7 @@ def strip_plot(series: Sequence[tuple[str, str, Sequence[tuple[float, str, str]]
     if not finite:
         return None
     low, high = min(finite), max(finite)
-    low, high = (low, 1.0) if share else (min(0.0, low), high)
+    low, high = (low, 1.0) if share else (min(0.0, low), max(0.0, high))
     if high - low < 1e-9:
         low, high = (0.0, 1.0) if share else (low, low + 1.0)
     ticks = [float(tick) for tick in MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
@@ -82,7 +83,8 @@ def strip_plot(series: Sequence[tuple[str, str, Sequence[tuple[float, str, str]]
     marks = [(round(at(tick), 1), f"{tick:g}") for tick in ticks]
     if any(math.isinf(value) for _, _, points in series for value, _, _ in points):
         marks.append((_WIDTH - _RIGHT / 2, "∞"))
-    return StripPlot(_WIDTH, height, _LEFT, _RIGHT, height - _BOTTOM, marks, rows)
+    zero = round(at(0.0), 1) if low < 0 < high else None
+    return StripPlot(_WIDTH, height, _LEFT, _RIGHT, height - _BOTTOM, marks, zero, rows)
 
 
 def _jitter(number: int) -> float:

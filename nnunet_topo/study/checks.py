@@ -21,6 +21,7 @@ from nnunet_topo.nnunet.lookup import (
 from nnunet_topo.nnunet.pipeline import with_small_network
 from nnunet_topo.nnunet.terms import PLANS_KEY, Term, declared_terms, resolve_terms
 from nnunet_topo.study.execution import finished
+from nnunet_topo.study.groups import require_groups
 from nnunet_topo.study.settings import Run, Study, runs_of
 
 _CHECKPOINTS = 2  # of a finished run: the final one and the best
@@ -46,6 +47,7 @@ def checked_runs(study: Study) -> list[Run]:
             sizes[dataset, configuration] = checkpoint_bytes(dataset, changed[dataset], configuration)
         for fold in study.folds:
             require_fold(dataset, fold)
+    require_groups(study, list(changed))
     require_writable(study.output)
     waiting = [run for run in runs if finished(run) is None]
     needed = sum(_CHECKPOINTS * sizes[run.dataset, run.configuration] for run in waiting)

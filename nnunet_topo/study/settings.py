@@ -48,7 +48,8 @@ class Study:
 
     ``epochs``, ``iterations`` and ``validation_iterations`` take the place of nnU-Net's 1000, 250 and 50, and
     ``save_every`` that of the 50 epochs between checkpoints to go on from. ``output`` is relative to the file.
-    ``settings`` take the place of the plans' ``"nnunet_topo"`` entry at its top.
+    ``settings`` take the place of the plans' ``"nnunet_topo"`` entry at its top. ``groups`` joins groups of test
+    images: name -> groups of ``manifest.csv``; groups that are not named stay as they are.
     """
 
     output: Path
@@ -66,6 +67,7 @@ class Study:
     mirroring: bool = True
     network: Network | None = None
     settings: Mapping[str, Any] | None = None
+    groups: Mapping[str, Sequence[str]] | None = None
     executor: Executor = field(default_factory=Executor)
 
     @property
@@ -182,6 +184,9 @@ def _check(path: Path, study: Study) -> None:
                 isinstance(value, kinds) and not isinstance(value, bool) for value in values):
             raise ValueError(f"{path}: {name} must be a list of at least one {' or '.join(k.__name__ for k in kinds)}, "
                              f"not {values!r}.")
+    if study.groups is not None and not _is_grouping(study.groups):
+        raise ValueError(f"{path}: groups must map names to lists of groups of manifest.csv, as in {{outside: "
+                         f"[shadows, graffiti]}}, not {study.groups!r}.")
     if min(study.seeds) < 0:
         raise ValueError(f"{path}: seeds must be 0 or more, not {min(study.seeds)}.")
     executor = study.executor
@@ -199,6 +204,12 @@ def _check(path: Path, study: Study) -> None:
     if not isinstance(study.mirroring, bool) or study.device not in ("cpu", "cuda", "mps"):
         raise ValueError(f"{path}: mirroring must be true or false and device cpu, cuda or mps, not "
                          f"{study.mirroring!r} and {study.device!r}.")
+
+
+def _is_grouping(groups: Any) -> bool:
+    return isinstance(groups, Mapping) and bool(groups) and all(
+        isinstance(name, str) and isinstance(members, list) and members
+        and all(isinstance(member, str) for member in members) for name, members in groups.items())
 
 
 def runs_of(study: Study, names: Mapping[Any, str]) -> list[Run]:

@@ -1,0 +1,167 @@
+"""What a study found: costs, a table for each group of test images, and paired tests against the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnunet_topo.metrics.definitions import definition_of
+from nnunet_topo.report.comparison import LEVEL, main_metrics, value_of
+from nnunet_topo.report.paired_tests import PairedTest, holm, paired_test
+from nnunet_topo.study.groups import UNGROUPED
+from nnunet_topo.study.settings import Run
+
+
+class Row(NamedTuple):
+    """One trainer and metric in one group of test images: over seeds (and folds), and against the baseline.
+
+    Attributes:
+        run_means: mean over images of each run, by (fold, seed).
+        mean, spread: mean and standard deviation of ``run_means``; the latter is not a number for a single run.
+        test: against the baseline, None for the baseline itself and where they share no fold and seed.
+        corrected: the test's p value after Holm's correction.
+        verdict: "better" or "worse" where this is below the level, else empty.
+        differences: image -> this trainer's value minus the baseline's, each a mean over the shared folds and seeds.
+    """
+
+    trainer: str
+    metric: str
+    run_means: Mapping[tuple[int | str, int], float]
+    mean: float
+    spread: float
+    test: PairedTest | None = None
+    corrected: float = math.nan
+    verdict: str = ""
+    differences: Mapping[str, float] = {}
+
+
+class Group(NamedTuple):
+    """One group of test images; ``rows`` has metric -> trainer -> row."""
+
+    name: str
+    images: int
+    rows: Mapping[str, Mapping[str, Row]]
+
+
+class Cost(NamedTuple):
+    """Of one trainer: mean over its runs, and the training time as a multiple of the baseline's."""
+
+    trainer: str
+    runs: int
+    seconds: float
+    relative: float
+    memory_gb: float
+
+
+class Section(NamedTuple):
+    """All of one data set and configuration; ``tests`` is the number for which p values are corrected."""
+
+    dataset: str
+    configuration: str
+    baseline: str
+    costs: list[Cost]
+    groups: list[Group]
+    tests: int
+
+
+Values = Mapping[str, Mapping[Run, Mapping[str, float]]]  # metric -> run -> image -> value
+
+
+def compare_section(
+    baseline: str, summaries: Mapping[Run, Any], groups: Mapping[str, str], records: Mapping[Run, Mapping[str, Any]]
+) -> Section:  # fmt: skip
+    """Compare the runs of one data set and configuration.
+
+    Args:
+        baseline: the trainer that the others are compared with.
+        summaries: run -> content of its ``summary_topology.json``.
+        groups: case -> group of test images.
+        records: run -> its record, with ``training_seconds`` and ``memory_gb``.
+    """
+    first = next(iter(summaries))
+    metrics = main_metrics(list(summaries[first]["foreground_mean"]))
+    values: dict[str, dict[str, dict[Run, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
+    for run, summary in summaries.items():
+        for case in summary["metric_per_case"]:
+            group = groups.get(case["case"], UNGROUPED)
+            for metric in metrics:
+                values[group][metric].setdefault(run, {})[case["case"]] = value_of(case, metric, None)
+    compared = {group: compare_runs(by_metric, baseline) for group, by_metric in sorted(values.items())}
+    judged, tests = _corrected(compared)
+    found = [Group(group, len({image for by_run in values[group].values() for images in by_run.values()
+                               for image in images}), rows) for group, rows in judged.items()]
+    return Section(first.dataset, first.configuration, baseline, _costs(summaries, records, baseline), found, tests)
+
+
+def compare_runs(values: Values, baseline: str) -> dict[str, dict[str, Row]]:
+    """Rows of one group of test images, metric -> trainer -> row, the baseline first; p values not yet corrected.
+
+    A test pairs images, each with its mean over the seeds and folds that both trainers have finished.
+    """
+    rows: dict[str, dict[str, Row]] = {}
+    for metric, by_run in values.items():
+        replicates = {trainer: {(run.fold, run.seed): images for run, images in by_run.items()
+                                if run.trainer == trainer} for trainer in dict.fromkeys(run.trainer for run in by_run)}
+        for trainer in sorted(replicates, key=lambda name: name != baseline):
+            means = {key: _mean(list(images.values())) for key, images in replicates[trainer].items()}
+            row = Row(trainer, metric, means, _mean(list(means.values())), _spread(list(means.values())))
+            both = sorted(replicates[trainer].keys() & replicates.get(baseline, {}).keys(), key=str)
+            if trainer != baseline and both:
+                first, second = (_per_image([replicates[name][key] for key in both]) for name in (baseline, trainer))
+                images = sorted(first.keys() & second.keys())
+                row = row._replace(
+                    test=paired_test([first[image] for image in images], [second[image] for image in images]),
+                    differences={image: second[image] - first[image] for image in images})
+            rows.setdefault(metric, {})[trainer] = row
+    return rows
+
+
+def _corrected(compared: Mapping[str, Mapping[str, Mapping[str, Row]]]) -> tuple[dict[str, Any], int]:
+    """The same rows with corrected p values and verdicts, and the number of tests."""
+    keys = [(group, metric, trainer) for group, rows in compared.items() for metric, by_trainer in rows.items()
+            for trainer, row in by_trainer.items() if row.test]
+    tests = [compared[group][metric][trainer].test for group, metric, trainer in keys]
+    corrected = dict(zip(keys, holm([test.p for test in tests if test]), strict=True))
+    judged = {group: {metric: {trainer: _judged(row, corrected[group, metric, trainer]) if row.test else row
+                               for trainer, row in by_trainer.items()} for metric, by_trainer in rows.items()}
+              for group, rows in compared.items()}
+    return judged, sum(not math.isnan(p) for p in corrected.values())
+
+
+def _judged(row: Row, corrected: float) -> Row:
+    definition = definition_of(row.metric)
+    if row.test is None or definition is None or not corrected < LEVEL:
+        return row._replace(corrected=corrected)
+    better = (row.test.difference > 0) == (definition.better == "higher")
+    return row._replace(corrected=corrected, verdict="better" if better else "worse")
+
+
+def _costs(
+    summaries: Mapping[Run, Any], records: Mapping[Run, Mapping[str, Any]], baseline: str
+) -> list[Cost]:  # fmt: skip
+    costs = []
+    for trainer in sorted(dict.fromkeys(run.trainer for run in summaries), key=lambda name: name != baseline):
+        own = [records[run] for run in summaries if run.trainer == trainer]
+        seconds, memory = (_mean([record[key] for record in own]) for key in ("training_seconds", "memory_gb"))
+        costs.append(Cost(trainer, len(own), seconds, math.nan, memory))
+    base = next((cost.seconds for cost in costs if cost.trainer == baseline), math.nan)
+    return [cost._replace(relative=cost.seconds / base) for cost in costs]
+
+
+def _per_image(replicates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    images = set.intersection(*(set(found) for found in replicates))
+    return {image: _mean([found[image] for found in replicates]) for image in images}
+
+
+def _mean(values: Sequence[float]) -> float:
+    numbers = [value for value in values if not math.isnan(value)]
+    return float(np.mean(numbers)) if numbers else math.nan
+
+
+def _spread(values: Sequence[float]) -> float:
+    numbers = np.array([value for value in values if not math.isnan(value)])
+    return float(numbers.std(ddof=1)) if len(numbers) > 1 and np.isfinite(numbers).all() else math.nan
