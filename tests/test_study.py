@@ -87,6 +87,8 @@ def study(prepared, tmp_path):
     ({"groups": {"all": "near"}}, "groups must map names to lists"),
     ({"groups": {"all": ["near", "wide"]}}, "groups name wide, but manifest.csv"),
     ({"groups": {"one": ["near"], "two": ["near"]}}, "groups name near more than once"),
+    ({"tested": ["dicee"]}, "tested must be a list of metrics such as dice"),
+    ({"tested": "dice"}, "tested must be a list of metrics such as dice"),
     ({"folds": [5]}, "has no fold 5; it has 0 to 4"),
     ({"folds": ["some"]}, "has no fold 'some'"),
 ])  # fmt: skip
@@ -188,8 +190,9 @@ def test_runs_go_through_submitit_and_the_failure_of_one_does_not_keep_the_other
     assert main([str(file)]) == 1
     printed = capsys.readouterr()
     assert "1 run(s) failed" in printed.err and "it would never count" in printed.err
-    report = (file.parent / "out_study" / "report.md").read_text()
-    assert "1 of 2 runs are finished" in report and "### near (2 image(s))" in report and "### far (1 im" in report
+    report, page = ((file.parent / "out_study" / f"report.{kind}").read_text() for kind in ("md", "html"))
+    assert "1 of 2 runs are finished" in report and "1 of 2 runs are finished" in page
+    assert "### near (2 image(s))" in report and "### far (1 im" in report
 
     assert main([str(file), "--print-only"]) == 0  # only the one that failed is left
     assert capsys.readouterr().out.split() == commands[0]

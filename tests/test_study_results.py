@@ -65,6 +65,15 @@ def test_groups_stay_apart_and_p_values_are_corrected_for_all_tests_of_a_section
     assert near["B"].test.p == 2 / 8 and near["B"].corrected == 1.0 and near["B"].verdict == ""
 
 
+def test_only_the_metrics_that_the_study_names_are_tested_and_count_for_the_correction():
+    summaries = {run("A", 0): summary(0), run("B", 0): summary(1)}
+    records = {key: {"training_seconds": 1.0, "memory_gb": 2.0} for key in summaries}
+    section = compare_section("A", summaries, GROUPS, records, ["betti_error_sum"])
+    rows = section.groups[0].rows
+    assert section.tests == 2 and rows["dice"]["B"].test is None and rows["betti_error_sum"]["B"].test is not None
+    assert rows["dice"]["B"].differences == pytest.approx({"i3": 0.01, "i4": 0.01, "i5": 0.01})
+
+
 def test_a_verdict_knows_which_direction_is_better():
     names = [f"i{k}" for k in range(12)]
     values = {seed: {name: float(k) for k, name in enumerate(names)} for seed in range(3)}

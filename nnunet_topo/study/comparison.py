@@ -22,7 +22,8 @@ class Row(NamedTuple):
     Attributes:
         run_means: mean over images of each run, by (fold, seed).
         mean, spread: mean and standard deviation of ``run_means``; the latter is not a number for a single run.
-        test: against the baseline, None for the baseline itself and where they share no fold and seed.
+        test: against the baseline; None for the baseline itself, where they share no fold and seed, and for metrics
+            that are not tested.
         corrected: the test's p value after Holm's correction.
         verdict: "better" or "worse" where this is below the level, else empty.
         differences: image -> this trainer's value minus the baseline's, each a mean over the shared folds and seeds.
@@ -72,7 +73,8 @@ Values = Mapping[str, Mapping[Run, Mapping[str, float]]]  # metric -> run -> ima
 
 
 def compare_section(
-    baseline: str, summaries: Mapping[Run, Any], groups: Mapping[str, str], records: Mapping[Run, Mapping[str, Any]]
+    baseline: str, summaries: Mapping[Run, Any], groups: Mapping[str, str], records: Mapping[Run, Mapping[str, Any]],
+    tested: Sequence[str] | None = None,
 ) -> Section:  # fmt: skip
     """Compare the runs of one data set and configuration.
 
@@ -81,26 +83,28 @@ def compare_section(
         summaries: run -> content of its ``summary_topology.json``.
         groups: case -> group of test images.
         records: run -> its record, with ``training_seconds`` and ``memory_gb``.
+        tested: the metrics that are tested, and shown beside the main ones; None tests the main ones.
     """
     first = next(iter(summaries))
-    metrics = main_metrics(list(summaries[first]["foreground_mean"]))
+    metrics = list(dict.fromkeys([*main_metrics(list(summaries[first]["foreground_mean"])), *(tested or ())]))
     values: dict[str, dict[str, dict[Run, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
     for run, summary in summaries.items():
         for case in summary["metric_per_case"]:
             group = groups.get(case["case"], UNGROUPED)
             for metric in metrics:
                 values[group][metric].setdefault(run, {})[case["case"]] = value_of(case, metric, None)
-    compared = {group: compare_runs(by_metric, baseline) for group, by_metric in sorted(values.items())}
+    compared = {group: compare_runs(by_metric, baseline, tested) for group, by_metric in sorted(values.items())}
     judged, tests = _corrected(compared)
     found = [Group(group, len({image for by_run in values[group].values() for images in by_run.values()
                                for image in images}), rows) for group, rows in judged.items()]
     return Section(first.dataset, first.configuration, baseline, _costs(summaries, records, baseline), found, tests)
 
 
-def compare_runs(values: Values, baseline: str) -> dict[str, dict[str, Row]]:
+def compare_runs(values: Values, baseline: str, tested: Sequence[str] | None = None) -> dict[str, dict[str, Row]]:
     """Rows of one group of test images, metric -> trainer -> row, the baseline first; p values not yet corrected.
 
-    A test pairs images, each with its mean over the seeds and folds that both trainers have finished.
+    A test pairs images, each with its mean over the seeds and folds that both trainers have finished. Metrics that are
+    not ``tested`` have differences alone.
     """
     rows: dict[str, dict[str, Row]] = {}
     for metric, by_run in values.items():
@@ -113,9 +117,10 @@ def compare_runs(values: Values, baseline: str) -> dict[str, dict[str, Row]]:
             if trainer != baseline and both:
                 first, second = (_per_image([replicates[name][key] for key in both]) for name in (baseline, trainer))
                 images = sorted(first.keys() & second.keys())
-                row = row._replace(
-                    test=paired_test([first[image] for image in images], [second[image] for image in images]),
-                    differences={image: second[image] - first[image] for image in images})
+                row = row._replace(differences={image: second[image] - first[image] for image in images})
+                if tested is None or metric in tested:
+                    row = row._replace(test=paired_test([first[image] for image in images],
+                                                        [second[image] for image in images]))
             rows.setdefault(metric, {})[trainer] = row
     return rows
 

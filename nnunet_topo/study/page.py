@@ -57,6 +57,10 @@ def _section(section: Section, colours: dict[str, str]) -> dict[str, Any]:
         for group in section.groups]}  # fmt: skip
 
 
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
 def _differences(group: Group, baseline: str, colours: dict[str, str]) -> list[dict[str, Any]]:
     """A drawing for each metric: a dot for each image, a row for each trainer but the baseline."""
     drawings = []
@@ -98,7 +102,7 @@ def _gains(group: Group, section: Section, colours: dict[str, str]) -> list[dict
     for metric in _TOPOLOGY:
         points = []
         for trainer, row in group.rows.get(metric, {}).items():
-            gain = 0.0 if trainer == section.baseline else -row.test.difference if row.test else float("nan")
+            gain = 0.0 if trainer == section.baseline else -_mean(list(row.differences.values()))
             text = (f"{trainer}: {formatted(gain, metric, mean=True)} fewer, {costs[trainer].relative:.2f} times the "
                     "training time")
             points.append((trainer, colours[trainer], [(costs[trainer].relative, gain, text)]))

@@ -27,7 +27,8 @@ def write_results(study: Study, runs: Sequence[Run]) -> list[Path]:
     groups = {dataset: groups_of(study, dataset) for dataset in {run.dataset for run in done}}
     _write_rows(study.output / RESULTS, summaries, groups)
     sections = [compare_section(study.baseline, {run: summaries[run] for run in done
-                                                 if (run.dataset, run.configuration) == key}, groups[key[0]], done)
+                                                 if (run.dataset, run.configuration) == key}, groups[key[0]], done,
+                                study.tested)
                 for key in dict.fromkeys((run.dataset, run.configuration) for run in done)]  # fmt: skip
     missing = [run.name for run in runs if run not in done]
     write_study_page(study.output / PAGE, study, sections, done=len(done), missing=missing)

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nnunet_topo.metrics.definitions import definition_of
+
 Settings = TypeVar("Settings")
 _KINDS = ("local", "slurm")
 
@@ -49,7 +51,8 @@ class Study:
     ``epochs``, ``iterations`` and ``validation_iterations`` take the place of nnU-Net's 1000, 250 and 50, and
     ``save_every`` that of the 50 epochs between checkpoints to go on from. ``output`` is relative to the file.
     ``settings`` take the place of the plans' ``"nnunet_topo"`` entry at its top. ``groups`` joins groups of test
-    images: name -> groups of ``manifest.csv``; groups that are not named stay as they are.
+    images: name -> groups of ``manifest.csv``; groups that are not named stay as they are. ``tested``
+    are the metrics that are tested; None takes the main ones, which are many for few images.
     """
 
     output: Path
@@ -68,6 +71,7 @@ class Study:
     network: Network | None = None
     settings: Mapping[str, Any] | None = None
     groups: Mapping[str, Sequence[str]] | None = None
+    tested: Sequence[str] | None = None
     executor: Executor = field(default_factory=Executor)
 
     @property
@@ -187,6 +191,11 @@ def _check(path: Path, study: Study) -> None:
     if study.groups is not None and not _is_grouping(study.groups):
         raise ValueError(f"{path}: groups must map names to lists of groups of manifest.csv, as in {{outside: "
                          f"[shadows, graffiti]}}, not {study.groups!r}.")
+    known = study.tested is None or (isinstance(study.tested, list) and bool(study.tested))
+    unknown = [name for name in (study.tested or ()) if known and not definition_of(str(name))]
+    if not known or unknown:
+        raise ValueError(f"{path}: tested must be a list of metrics such as dice or betti_matching_error_sum "
+                         f"(docs/metrics.md has all), not {unknown or study.tested!r}.")
     if min(study.seeds) < 0:
         raise ValueError(f"{path}: seeds must be 0 or more, not {min(study.seeds)}.")
     executor = study.executor
