@@ -10,8 +10,12 @@
         -images TOPOMORTAR/imagesTs
     python docs/make_report_picture.py out/report/report.html docs/report.png --cases TM_131 TM_082 --number 2
 
+and docs/study.png, the report of docs/studies/topomortar_small_cpu.yaml:
+
+    python docs/make_report_picture.py topomortar_small_cpu/report.html docs/study.png --study
+
 Needs the packages chromium and chromium-driver, and selenium. The left column shows the top of the page, the right one
-the table of cases and some cases with their pictures.
+the table of cases and some cases with their pictures; of a study, each column shows a group of test images.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import argparse
 import base64
 import io
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,7 +34,9 @@ from selenium import webdriver
 
 from nnunet_topo.files import written_at_once
 
-LEFT, RIGHT = ("header.top", "#glance", "#comparison", "#distributions"), ("#table", "article.case")
+# which elements stand in the left column and which in the right one: selector, and the number among those it selects
+Columns = Sequence[Sequence[tuple[str, int]]]
+STUDY: Columns = ([("header.top", 0), ("#legend", 0), ("article.group", 0)], [("#costs-1", 0), ("article.group", 1)])
 WIDTH, GAP, SPACE = 1400, 24, 18  # pixels of a column, between columns and between parts
 PREPARED = """
 document.querySelector('nav').style.display = 'none';
@@ -44,20 +51,22 @@ def main() -> None:
     parser.add_argument("page", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--cases", nargs="+", default=[], help="whose pictures to show instead of the worst ones")
+    parser.add_argument("--study", action="store_true", help="the page is the report of a study")
     parser.add_argument("--number", type=int, default=1, help="of cases shown")
     options = parser.parse_args()
-    draw(options.page.resolve(), options.picture, options.cases, options.number)
+    evaluation = ([(part, 0) for part in ("header.top", "#glance", "#comparison", "#distributions")],
+                  [("#table", 0), *(("article.case", number) for number in range(options.number))])
+    draw(options.page.resolve(), options.picture, options.cases, STUDY if options.study else evaluation)
 
 
-def draw(page: Path, picture: Path, cases: list[str], number_of_cases: int) -> None:
+def draw(page: Path, picture: Path, cases: list[str], parts_of_columns: Columns) -> None:
     """Photograph the parts of a report and put them into two columns of a PNG with a palette."""
     with TemporaryDirectory() as profile:
         chrome = start(Path(profile))
         try:
             chrome.get(page.as_uri())
             chrome.execute_script(PREPARED, cases)
-            columns = [[photograph(chrome, part, parts[:place].count(part)) for place, part in enumerate(parts)]
-                       for parts in (LEFT, RIGHT + RIGHT[-1:] * (number_of_cases - 1))]  # fmt: skip
+            columns = [[photograph(chrome, *part) for part in parts] for parts in parts_of_columns]
         finally:
             chrome.quit()
     height = max(sum(part.height + SPACE for part in parts) for parts in columns)
