@@ -19,7 +19,7 @@ from nnunet_topo.files import write_json
 from nnunet_topo.nnunet.pipeline import environment
 from nnunet_topo.study import execution
 from nnunet_topo.study.checks import checked_runs
-from nnunet_topo.study.settings import read_study
+from nnunet_topo.study.study_file import read_study
 
 yaml = pytest.importorskip("yaml")
 pytest.importorskip("submitit")

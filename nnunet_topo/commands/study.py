@@ -12,7 +12,8 @@ from nnunet_topo.study.checks import checked_runs, waiting_runs
 from nnunet_topo.study.execution import execute, failure
 from nnunet_topo.study.launch import run_here, submit_to_slurm
 from nnunet_topo.study.results import write_results
-from nnunet_topo.study.settings import Run, Study, read_study
+from nnunet_topo.study.settings import Run, Study
+from nnunet_topo.study.study_file import read_study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
