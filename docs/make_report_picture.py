@@ -77,8 +77,9 @@ def draw(page: Path, picture: Path, cases: list[str], parts_of_columns: Columns)
             sheet.paste(part, (number * (WIDTH + GAP), top))
             top += part.height + SPACE
     small = sheet.resize((1600, round(sheet.height * 1600 / sheet.width)), Image.Resampling.LANCZOS)
+    few_colours = small.quantize(240, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     with written_at_once(picture) as temporary:
-        small.quantize(240, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)
+        few_colours.save(temporary, format="PNG", optimize=True)
 
 
 def start(profile: Path) -> Any:
