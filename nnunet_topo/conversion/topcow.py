@@ -23,7 +23,7 @@ from nnunet_topo.conversion.raw_dataset import dataset_name, new_datasets
 from nnunet_topo.conversion.volumes import read_label, write_label
 from nnunet_topo.files import write_json
 
-MODALITIES = {"ct": "CT", "mr": "MR"}  # nnU-Net normalises a channel "CT" by Hounsfield units of the foreground
+MODALITIES = {"ct": "CT", "mr": "MR"}  # channels; nnU-Net normalises "CT" in a way of its own
 VESSELS = {1: "BA", 2: "R-PCA", 3: "L-PCA", 4: "R-ICA", 5: "R-MCA", 6: "L-ICA", 7: "L-MCA", 8: "R-Pcom", 9: "L-Pcom",
            10: "Acom", 11: "R-ACA", 12: "L-ACA", 15: "3rd-A2"}  # fmt: skip
 _ENDING = ".nii.gz"
@@ -75,7 +75,8 @@ def convert_topcow(
             "numTraining": len(cases),
             "file_ending": _ENDING,
             "reference": "https://zenodo.org/records/15692630",
-            "licence": "Open use. Must provide the source. Commercial use requires permission of the data owner.",
+            "licence": "Open use. Must provide the source. Use for commercial purposes requires permission of the "
+                       "data owner.",
         })
         if (release / _LICENCE).is_file():
             shutil.copyfile(release / _LICENCE, folder / "LICENSE.TopCoW")
