@@ -33,3 +33,20 @@ def datasets(nnunet_root):
 
     with nnunet_folders(root), environment(nnUNet_extTrainer=str(TRAINERS), nnUNet_n_proc_DA="0"):
         yield get
+
+
+@pytest.fixture
+def require_integrity(monkeypatch, capsys):
+    """nnU-Net's check of a raw data set, warnings counted as errors; threads do it, since processes start slowly."""
+    from multiprocessing.pool import ThreadPool
+    from types import SimpleNamespace
+
+    from nnunetv2.experiment_planning import verify_dataset_integrity as nnunet
+
+    def require(folder):
+        pools = SimpleNamespace(get_context=lambda method: SimpleNamespace(Pool=ThreadPool))
+        monkeypatch.setattr(nnunet, "multiprocessing", pools)
+        nnunet.verify_dataset_integrity(str(folder), num_processes=1)
+        assert "Warning" not in capsys.readouterr().out
+
+    return require

@@ -38,9 +38,7 @@ def raw(tmp_path):
         yield root / "nnUNet_raw"
 
 
-def test_writes_a_data_set_that_nnunet_accepts(folders, raw):
-    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
-
+def test_writes_a_data_set_that_nnunet_accepts(folders, raw, require_integrity):
     command = ["pairs", *folders, "-d", "610", "-n", "Vessels", "--classes", "artery", "vein", "--channel", "MR"]
     assert main([*command, "--test-images", folders[0], "--test-labels", folders[1]]) == 0
     folder = raw / "Dataset610_Vessels"
@@ -51,7 +49,7 @@ def test_writes_a_data_set_that_nnunet_accepts(folders, raw):
         assert [file.name for file in sorted((folder / f"images{part}").iterdir())] == [
             f"c{case}_0000.nii.gz" for case in range(3)]
         assert (folder / f"labels{part}" / "c1.nii.gz").read_bytes() == Path(folders[1], "c1.nii.gz").read_bytes()
-    verify_dataset_integrity(str(folder), num_processes=1)
+    require_integrity(folder)
 
 
 def test_one_label_value_can_be_the_foreground(folders, raw):

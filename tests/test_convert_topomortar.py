@@ -88,11 +88,9 @@ def test_writes_a_data_set_for_each_size_and_kind_of_labels(repository, nnunet, 
         assert (folder / "LICENSE.TopoMortar").read_text() == "MIT"
 
 
-def test_nnunet_itself_finds_nothing_wrong_with_it(repository, nnunet):
-    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
-
+def test_nnunet_itself_finds_nothing_wrong_with_it(repository, nnunet, require_integrity):
     assert main(["topomortar", str(repository / "dataset"), "-d", "7", "--sets", "small_pseudo"]) == 0
-    verify_dataset_integrity(str(nnunet / "nnUNet_raw" / "Dataset007_TopoMortarSmallPseudo"), num_processes=1)
+    require_integrity(nnunet / "nnUNet_raw" / "Dataset007_TopoMortarSmallPseudo")
 
 
 def test_pixels_of_another_value_become_background_and_are_reported(repository, nnunet, capsys):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import shlex
 import shutil
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,8 @@ from nnunet_topo.files import write_json
 from nnunet_topo.nnunet.pipeline import environment
 from nnunet_topo.study import execution
 from nnunet_topo.study.checks import checked_runs
+from nnunet_topo.study.launch import run_here, slurm_executor
+from nnunet_topo.study.settings import Executor
 from nnunet_topo.study.study_file import read_study
 
 yaml = pytest.importorskip("yaml")
@@ -75,6 +80,8 @@ def study(prepared, tmp_path):
     ({"device": "gpu"}, "device cpu, cuda or mps"),
     ({"seeds": [0, 0]}, "into one output folder"),
     ({"datasets": [DATASET, 701]}, "into one output folder"),
+    ({"trainers": ["nnUNetTrainer", "nnUNetTrainer"]}, "into one output folder"),
+    ({"folds": [0, "all", 0]}, "into one output folder"),
     ({"trainers": ["nnUNetTrainer", "nnUNetTrainerNone"]}, "finds no trainer 'nnUNetTrainerNone'"),
     ({"datasets": [799]}, "no data set(s) '799'"),
     ({"datasets": ["Dataset701_Other"]}, "no data set(s) 'Dataset701_Other'"),
@@ -114,8 +121,44 @@ def test_a_network_of_the_study_becomes_plans_of_its_own(study):
 def test_a_full_disk_is_noticed_before_the_first_training(study, capsys, monkeypatch):
     usage = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr("nnunet_topo.study.checks.shutil.disk_usage", lambda folder: usage)
-    assert main([str(study())]) == 1
+    file = study()
+    assert main([str(file)]) == 1
     assert "0 MB free, but the checkpoints of the 2 run(s) to do" in capsys.readouterr().err
+    assert list((file.parent / "out_study").iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_noticed_before_the_first_training(study, capsys):
+    file = study(output="study.yaml/out")
+    assert main([str(file)]) == 1
+    error = capsys.readouterr().err
+    assert "study.yaml/out cannot be written to" in error and "choose another output folder for this study" in error
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(("name", "content", "sentence"), [
+    ("imagesTs", {}, "has no imagesTs, so its runs could not be compared"),
+    ("labelsTs", {}, "has no labelsTs, so its runs could not be compared"),
+    ("labelsTs", {"t0.nii.gz": "", "t1.nii.gz": "", "t3.nii.gz": ""}, "have 2 case(s) alone, such as t2, so"),
+    ("imagesTs", {"t0_0000.png": ""}, "have 3 case(s) alone, such as t0, so"),
+    ("manifest.csv", "case,kind\nt0,near\n", "must have the columns case and group"),
+])  # fmt: skip
+def test_test_images_that_could_not_be_compared_are_noticed_before_the_first_training(
+    study, prepared, tmp_path_factory, capsys, name, content, sentence
+):
+    raw = tmp_path_factory.mktemp("raw") / DATASET
+    shutil.copytree(prepared, raw)
+    if isinstance(content, str):
+        (raw / name).write_text(content)
+    else:
+        shutil.rmtree(raw / name)
+        for file, text in content.items():
+            (raw / name).mkdir(exist_ok=True)
+            (raw / name / file).write_text(text)
+    file = study()
+    with environment(nnUNet_raw=str(raw.parent)):
+        assert main([str(file)]) == 1
+    assert sentence in capsys.readouterr().err
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_published_splits_that_nnunet_would_not_use_are_noticed(study, prepared, capsys):
@@ -200,15 +243,92 @@ def test_runs_go_through_submitit_and_the_failure_of_one_does_not_keep_the_other
     assert "was made with other settings (epochs: 1 -> 5)" in capsys.readouterr().err
 
 
+def test_each_printed_command_executes_the_run_that_it_names(study, capsys, monkeypatch):
+    file, executed = study(seeds=[0, 3]), []
+    monkeypatch.setattr("nnunet_topo.commands.study.execute", executed.append)
+    assert main([str(file), "--print-only"]) == 0
+    commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    assert executed == [] and len(commands) == 4
+    for command in commands:
+        assert main(command[1:]) == 0
+    assert [(run.trainer, run.seed) for run in executed] == [
+        (trainer, seed) for seed in (0, 3) for trainer in ("nnUNetTrainer", "nnUNetTrainerClDice")]
+    assert main([str(file), "--only", "seed_7"]) == 1
+    assert "has no run 'seed_7'; --print-only names those" in capsys.readouterr().err and len(executed) == 4
+
+
+def test_progress_shows_the_whole_and_what_each_run_does(study, capsys, monkeypatch):
+    class Submitted:
+        """A job that comes a step further each time it is looked at."""
+
+        def __init__(self, run):
+            self.run, self.steps = run, iter(("starting", "epoch 1 of 2", "predicting", "done"))
+
+        def done(self):
+            doing = next(self.steps)
+            write_json(self.run.folder / execution.PROGRESS, {"doing": doing})
+            if doing == "done":
+                write_json(self.run.folder / execution.RECORD, {"settings": self.run.settings()})
+            return doing == "done"
+
+    class Executor:
+        def __init__(self, folder):
+            pass
+
+        def update_parameters(self, **parameters):
+            pass
+
+        def submit(self, job, run):
+            run.folder.mkdir(parents=True)
+            return Submitted(run)
+
+    monkeypatch.setattr("submitit.LocalExecutor", Executor)
+    settings = read_study(study(executor={"processes": 2}, seeds=[0, 1]))
+    assert run_here(checked_runs(settings), settings.executor, poll_seconds=0) == {}
+    shown = capsys.readouterr().err
+    for doing in ("starting", "epoch 1 of 2", "predicting"):
+        for seed in (0, 1):
+            assert f"nnUNetTrainer, seed {seed}: {doing}; nnUNetTrainerClDice, seed {seed}: {doing}" in shown
+    assert "0/4" in shown and "2/4" in shown and "Runs: 100%" in shown and "4/4" in shown
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
+def test_processes_that_a_job_starts_end_when_they_are_told_to(tmp_path):
+    import submitit
+
+    def job_with_a_worker():
+        from nnunet_topo.study import launch
+
+        def start_and_end_a_worker(run):
+            worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(120,))
+            worker.start()
+            worker.terminate()  # as nnU-Net's pools do
+            worker.join(30)
+            codes.append(worker.exitcode)
+            worker.kill()
+
+        codes = []
+        launch.execute = start_and_end_a_worker
+        launch.job(None)
+        return codes
+
+    local = submitit.LocalExecutor(folder=tmp_path)
+    local.update_parameters(timeout_min=5)
+    assert local.submit(job_with_a_worker).result() == [-signal.SIGTERM]
+
+
 def test_slurm_gets_a_job_for_each_run_with_the_resources_of_the_study(study, tmp_path, monkeypatch, capsys):
     commands = tmp_path / "bin"
     commands.mkdir()
-    submit = f'cp "$1" {commands}/$(ls {commands} | wc -l).sh; echo Submitted batch job 4$RANDOM'
-    scripts = {"srun": "", "sbatch": submit, "sacct": f"cat {commands}/state"}
+    submit = f'n=$(ls {commands} | wc -l); cp "$1" {commands}/$n.sh; echo Submitted batch job 4$n'
+    start = 'shift 5; exec "$@"'  # without --unbuffered, --output FILE and --error FILE
+    scripts = {"srun": start, "sbatch": submit, "sacct": f"cat {commands}/state"}
     for name, body in scripts.items():
         (commands / name).write_text(f"#!/bin/bash\n{body}\n")
         (commands / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
+    monkeypatch.setattr("nnunet_topo.study.launch.job",
+                        lambda run: Path(run.output, "executed").write_text(run.name))
     file = study(executor={"kind": "slurm", "partition": "gpu", "time_minutes": 90, "memory_gb": 12, "gpus": 1,
                            "cpus": 4, "account": "mine"})
     assert main([str(file)]) == 0
@@ -222,13 +342,20 @@ def test_slurm_gets_a_job_for_each_run_with_the_resources_of_the_study(study, tm
             assert f"#SBATCH {line}\n" in text
         assert "submitit.core._submit" in text
 
-    ids = list(submitted.values())
+    names, ids = list(submitted), list(submitted.values())
+    node = {"SLURM_JOB_ID": ids[1], "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0",
+            "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    subprocess.run(["bash", sorted(commands.glob("*.sh"))[1]], env=os.environ | node, check=True, timeout=300)
+    assert (file.parent / "out_study" / "executed").read_text() == names[1]
+
     (commands / "state").write_text("JobID|State|NodeList\n" + f"{ids[0]}|RUNNING|a\n{ids[1]}|FAILED|b\n")
     assert main([str(file)]) == 0  # the one that runs is left alone, the one that failed is submitted again
     assert len(list(commands.glob("*.sh"))) == 3
     again = json.loads((file.parent / "out_study" / "jobs" / "submitted.json").read_text())
-    names = list(submitted)
     assert again[names[0]] == ids[0] and again[names[1]] != ids[1]
+    text = slurm_executor(Executor("slurm", time_minutes=5), tmp_path)._make_submission_file_text("command", "number")
+    assert "--time=5\n" in text
+    assert not [unasked for unasked in ("partition", "mem", "gpus", "account") if f"--{unasked}" in text]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills as POSIX has it")

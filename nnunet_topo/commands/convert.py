@@ -9,7 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunet_topo.conversion.drive import convert_drive
 from nnunet_topo.conversion.pairs import ENDINGS, convert_pairs
+from nnunet_topo.conversion.topcow import MODALITIES, convert_topcow
 from nnunet_topo.conversion.topomortar import SETS, convert_topomortar
 
 
@@ -53,6 +55,14 @@ def _topomortar(options: argparse.Namespace) -> list[Path]:
     return convert_topomortar(options.source, options.d, sets=options.sets)
 
 
+def _topcow(options: argparse.Namespace) -> list[Path]:
+    return [convert_topcow(options.source, options.d, options.modality, binary=options.binary)]
+
+
+def _drive(options: argparse.Namespace) -> list[Path]:
+    return [convert_drive(options.source, options.d, ignore_outside=options.ignore_outside)]
+
+
 def _pairs(options: argparse.Namespace) -> list[Path]:
     return [convert_pairs(options.images, options.labels, options.d, options.n, test_images=options.test_images,
                           test_labels=options.test_labels, foreground=options.foreground, classes=options.classes,
@@ -74,6 +84,26 @@ def _parser() -> argparse.ArgumentParser:
     topomortar.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET",
                             help=f"[OPTIONAL] which to write, in this order. Default: {' '.join(SETS)}")
     topomortar.set_defaults(convert=_topomortar)
+    topcow = kinds.add_parser(
+        "topcow", help="TopCoW's data release of 2024",
+        description="One modality of TopCoW 2024, with the vessels of the circle of Willis as labels 1 to 13. The test "
+        "labels are not public, so there are training cases alone. CT and MR are of the same patients: train and "
+        "compare within one of them.")
+    topcow.add_argument("source", metavar="SOURCE", help="unpacked folder TopCoW2024_Data_Release")
+    topcow.add_argument("-d", type=int, required=True, metavar="NUMBER", help="number of the data set")
+    topcow.add_argument("--modality", choices=MODALITIES, required=True, help="which angiographies")
+    topcow.add_argument("--binary", action="store_true", help="[OPTIONAL] one label for all vessels")
+    topcow.set_defaults(convert=_topcow)
+    drive = kinds.add_parser(
+        "drive", help="DRIVE's retinal vessels",
+        description="DRIVE's photographs with the first observer's vessels. Test cases are written where the download "
+        "has their labels.")
+    drive.add_argument("source", metavar="SOURCE", help="folder that holds the unpacked folders training and test")
+    drive.add_argument("-d", type=int, required=True, metavar="NUMBER", help="number of the data set")
+    drive.add_argument("--ignore-outside", action="store_true",
+                       help="[OPTIONAL] neither train nor evaluate outside of the round field of view. Default: it is "
+                       "background")
+    drive.set_defaults(convert=_drive)
     pairs = kinds.add_parser(
         "pairs", help="a folder of volumes and one of their label maps",
         description=f"Volumes of one channel and their label maps, which have the same names ({', '.join(ENDINGS)}).")

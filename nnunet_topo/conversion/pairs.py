@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
 
 from nnunet_topo.conversion.raw_dataset import dataset_name, new_datasets
+from nnunet_topo.conversion.volumes import read_label, write_label
 from nnunet_topo.files import write_json
 
 ENDINGS = (".nii.gz", ".nrrd", ".mha")
@@ -86,26 +87,10 @@ def _pairs(images: Path, labels: Path) -> tuple[list[tuple[Path, Path]], str]:
 
 
 def _copy_label(image: Path, label: Path, target: Path, foreground: int | None, classes: int) -> None:
-    try:
-        header = sitk.ImageFileReader()
-        header.SetFileName(str(image))
-        header.ReadImageInformation()
-        content = sitk.ReadImage(str(label))
-    except RuntimeError as error:
-        raise ValueError(f"{image} or {label} cannot be read ({str(error).strip().splitlines()[-1]}).") from error
-    if header.GetNumberOfComponents() != 1:
-        raise ValueError(f"{image} has {header.GetNumberOfComponents()} values a voxel; volumes of one channel are "
-                         "taken here.")
-    grids = [(*part.GetSize(), *np.round([*part.GetSpacing(), *part.GetOrigin(), *part.GetDirection()], 3))
-             for part in (header, content)]
-    if grids[0] != grids[1]:
-        raise ValueError(f"{label} lies on another grid than {image} (size, spacing, origin or direction differ). "
-                         "Resample one onto the other first.")
+    content = read_label(image, label)
     values = sitk.GetArrayViewFromImage(content)
     if foreground is not None:
-        mask = sitk.GetImageFromArray((values == foreground).astype(np.uint8))
-        mask.CopyInformation(content)
-        sitk.WriteImage(mask, str(target))
+        write_label((values == foreground).astype(np.uint8), content, target)
         return
     foreign = sorted(set(np.unique(values).tolist()) - set(range(classes + 1)))
     if foreign:

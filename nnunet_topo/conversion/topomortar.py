@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
+from nnunet_topo.conversion.pictures import read_picture, read_rgb, require_same_size
 from nnunet_topo.conversion.raw_dataset import dataset_name, new_datasets
 from nnunet_topo.files import write_json
 from nnunet_topo.homology import betti_numbers
@@ -153,7 +154,7 @@ def _write(
             target = folder / f"images{letters}" / f"TM_{image}_0000.png"
             label_target = folder / f"labels{letters}" / f"TM_{image}.png"
             if str(picture) not in first:
-                _require_rgb(picture)
+                read_rgb(picture, "TopoMortar")
                 shutil.copyfile(picture, target)
             else:
                 _link(first[str(picture)], target)
@@ -171,10 +172,9 @@ def _write(
 def _write_label(
     source: _Source, part: str, image: str, label_file: Path, picture: Path, target: Path, say: Callable[[str], None]
 ) -> None:
-    values = _pixels(label_file).convert("L")
+    values = read_picture(label_file).convert("L")
     with Image.open(picture) as opened:
-        if opened.size != values.size:
-            raise ValueError(f"{label_file} has {values.size} pixels, but its image {picture} has {opened.size}.")
+        require_same_size(label_file, values, picture, opened)
     array = np.asarray(values)
     stray = sorted(set(np.unique(array).tolist()) - {0, FOREGROUND})
     mask: NDArray[np.bool_] = array == FOREGROUND
@@ -212,21 +212,6 @@ def _write_tables(source: _Source, split: Mapping[str, Sequence[str]], folder: P
     for place in (source.folder, source.folder.parent):
         if (place / "LICENSE").is_file():
             shutil.copyfile(place / "LICENSE", folder / "LICENSE.TopoMortar")
-
-
-def _pixels(file: Path) -> Image.Image:
-    try:
-        with Image.open(file) as opened:
-            opened.load()
-            return opened.copy()
-    except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(f"{file} cannot be read as an image ({error}).") from error
-
-
-def _require_rgb(file: Path) -> None:
-    mode = _pixels(file).mode
-    if mode != "RGB":
-        raise ValueError(f"{file} is no RGB image (its mode is {mode}), as all images of TopoMortar are.")
 
 
 def _link(existing: Path, target: Path) -> None:

@@ -17,8 +17,10 @@ def require_path(variable: str) -> None:
                            f"export {variable}=/path/to/{variable}, and run nnUNetv2_topo_doctor to check the rest.")
 
 
-def require_writable(folder: str | os.PathLike[str]) -> None:
-    """The folder exists or can be made, and a file can be written into it."""
+def require_writable(
+    folder: str | os.PathLike[str], *, elsewhere: str = "let nnUNet_results point to another folder"
+) -> None:  # fmt: skip
+    """The folder exists or can be made, and a file can be written into it; ``elsewhere`` is how to take another."""
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -26,8 +28,7 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
             file.flush()
     except OSError as error:
         raise RuntimeError(f"The folder {os.fspath(folder)} cannot be written to ({error.strerror}), so this training "
-                           "could keep nothing. Make room or give write permission, or let nnUNet_results point to "
-                           "another folder.") from error
+                           f"could keep nothing. Make room or give write permission, or {elsewhere}.") from error
 
 
 def require_room(folder: str | os.PathLike[str], bytes_needed: int) -> None:

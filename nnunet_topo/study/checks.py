@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,6 @@ def checked_runs(study: Study) -> list[Run]:
     sizes: dict[tuple[str, str], int] = {}
     changed: dict[str, dict[str, Any]] = {}  # the plans of each data set
     for dataset in dict.fromkeys(run.dataset for run in runs):
-        require_test_images(dataset)
         for configuration in study.configurations:
             planned = require_planned(dataset, study.plans, configuration)
             changed[dataset] = _with_network(study, changed.get(dataset, planned), configuration)
@@ -47,8 +47,9 @@ def checked_runs(study: Study) -> list[Run]:
             sizes[dataset, configuration] = checkpoint_bytes(dataset, changed[dataset], configuration)
         for fold in study.folds:
             require_fold(dataset, fold)
+        require_test_images(dataset)
     require_groups(study, list(changed))
-    require_writable(study.output)
+    require_writable(study.output, elsewhere="choose another output folder for this study")
     waiting = [run for run in runs if finished(run) is None]
     needed = sum(_CHECKPOINTS * sizes[run.dataset, run.configuration] for run in waiting)
     free = shutil.disk_usage(study.output).free
@@ -83,12 +84,21 @@ def _with_network(study: Study, plans: dict[str, Any], configuration: str) -> di
 
 
 def require_test_images(dataset: str) -> None:
-    """The data set has test images, and a label map for each."""
+    """The planned data set has test images, and a label map for each."""
     raw = Path(os.environ["nnUNet_raw"]) / dataset
     for name in ("imagesTs", "labelsTs"):
         if not (raw / name).is_dir() or not any((raw / name).iterdir()):
             raise ValueError(f"{dataset} has no {name}, so its runs could not be compared. Put test images into "
                              f"{raw / 'imagesTs'} and their labels into {raw / 'labelsTs'}.")
+    ending = json.loads((preprocessed(dataset) / "dataset.json").read_text())["file_ending"]
+    images, labels = ({file.name.removesuffix(ending) for file in (raw / name).iterdir() if file.name.endswith(ending)}
+                      for name in ("imagesTs", "labelsTs"))
+    images = {image[: -len("_0000")] for image in images}
+    if images != labels or not images:
+        alone = sorted(images ^ labels)
+        what = f"{len(alone)} case(s) alone, such as {alone[0]}" if alone else f"no {ending} files"
+        raise ValueError(f"{raw / 'imagesTs'} and {raw / 'labelsTs'} have {what}, so the runs could not be evaluated. "
+                         f"Each test image CASE_0000{ending} needs its label map CASE{ending}.")
 
 
 def waiting_runs(runs: Sequence[Run]) -> list[Run]:

@@ -32,14 +32,14 @@ def groups_of(study: Study, dataset: str) -> dict[str, str]:
 
 
 def require_groups(study: Study, datasets: Sequence[str]) -> None:
-    """ValueError where the study joins a group that no data set has, or one group twice."""
+    """ValueError where a manifest has no groups, or the study joins a group that no data set has, or one twice."""
+    there = {group for dataset in datasets for group in groups_of(replace(study, groups=None), dataset).values()}
     if study.groups is None:
         return
     named = [group for groups in study.groups.values() for group in groups]
     twice = sorted({group for group in named if named.count(group) > 1})
     if twice:
         raise ValueError(f"The study's groups name {', '.join(twice)} more than once; an image belongs to one group.")
-    there = {group for dataset in datasets for group in groups_of(replace(study, groups=None), dataset).values()}
     unknown = sorted(set(named) - there)
     if unknown:
         raise ValueError(f"The study's groups name {', '.join(unknown)}, but manifest.csv in the raw data set(s) "
