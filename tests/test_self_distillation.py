@@ -13,6 +13,7 @@ import torch
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from nnunetv2.run import run_training
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.training.logging.nnunet_logger import LocalLogger
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerCELoss import nnUNetTrainerCELoss
 from training import PLANS, checkpoint_of, short
@@ -28,6 +29,13 @@ from nnunet_topo.trainers.nnUNetTrainerClDice import nnUNetTrainerClDice
 
 PLAIN = "nnUNetTrainer_SelfDistillation_NoMirroring"  # without mirroring predictions take an eighth of the time
 CL_DICE = "nnUNetTrainerClDice_SelfDistillation_NoMirroring"
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """The progress of so short trainings takes longer to draw than they do."""
+    monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda self, folder: None)
+    monkeypatch.setattr("nnunet_topo.nnunet.trainer.plot_parts", lambda *arguments: None)
 
 
 @pytest.mark.parametrize(("epochs", "parts"), [
@@ -168,7 +176,7 @@ def test_a_training_that_was_killed_anywhere_ends_as_one_that_was_not(datasets, 
 @pytest.mark.parametrize(("kind", "configuration", "trainer"), [
     ("regions_ignore", "3d_fullres", "nnUNetTrainerSkeletonRecall_SelfDistillation_NoMirroring"),
     ("ignore", "2d", "nnUNetTrainer_NoDeepSupervision_SelfDistillation_NoMirroring"),
-    ("regions", "2d", "nnUNetTrainerSCNP_SelfDistillation_NoMirroring"),
+    pytest.param("regions", "2d", "nnUNetTrainerSCNP_SelfDistillation_NoMirroring", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_every_kind_of_labels_is_trained_on_soft_targets(datasets, kind, configuration, trainer, monkeypatch):
     handed = []
@@ -189,6 +197,40 @@ def test_every_kind_of_labels_is_trained_on_soft_targets(datasets, kind, configu
     log = checkpoint_of(short(datasets(kind), configuration, trainer, epochs=3))["logging"]
     assert handed == [False, False, True, True, True, True]
     assert np.isfinite(log["train_losses"]).all() and np.isfinite(log["val_losses"]).all()
+
+
+def test_processes_of_a_distributed_training_share_the_cases_and_start_anew_together(datasets, monkeypatch, tmp_path):
+    """One process with gloo: what it does as one of two, and what it asks the others to take over."""
+    trainer = run_training.get_trainer_from_args(datasets("classes"), "2d", 0, PLAIN, PLANS, False, torch.device("cpu"))
+    trainer.num_epochs, trainer.current_epoch = 3, 1
+    trainer.on_train_start()
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        trainer.network, trainer.is_ddp = torch.nn.parallel.DistributedDataParallel(trainer.network), True
+        shares = []
+        for rank in (0, 1):
+            (tmp_path / str(rank)).mkdir()
+            with monkeypatch.context() as two:
+                two.setattr(torch.distributed, "get_world_size", lambda: 2)
+                two.setattr(trainer, "local_rank", rank)
+                soft_prediction._predict(trainer, tmp_path / str(rank))
+            shares.append(sorted(file.stem for file in (tmp_path / str(rank)).iterdir()))
+        assert len(shares[0]) == len(shares[1]) == 2 and sorted(shares[0] + shares[1]) == sorted(trainer.do_split()[0])
+
+        sent = []
+        broadcast = torch.distributed.broadcast
+        monkeypatch.setattr(torch.distributed, "broadcast", lambda *a: sent.append(a[0]) or broadcast(*a))
+        before = {name: value.clone() for name, value in trainer.network.module.state_dict().items()}
+        trainer._begin(trainer.rounds[1])
+        after = trainer.network.module.state_dict()
+        assert [tensor.data_ptr() for tensor in sent] == [tensor.data_ptr() for tensor in after.values()]
+        assert all(not torch.equal(after[name], value) for name, value in before.items()
+                   if name.endswith("conv.weight"))
+        assert len(list((Path(trainer.output_folder) / "soft_targets" / "round_2").iterdir())) == 4
+        trainer.network.train()
+        assert np.isfinite(trainer.train_step(next(trainer.dataloader_train))["loss"])
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow

@@ -83,17 +83,17 @@ def test_of_hard_regions_it_is_nnunets_loss(space, dice, ignore):
     assert_same(regions_loss(dice, ignore), logits(2, 2, *space), target, target[:, :2].float())
 
 
-def test_an_exact_small_case():
-    """Two voxels, two classes, logits of 0: log 2 in each, and of the foreground 2 (0.5 t1 + 0.5 t2) / (1 + t1 + t2).
-    """
+def test_exact_small_cases():
+    """Two voxels with foreground probabilities 1/4 and 1/2; logits of 0, then those of 3/4 and 1/2."""
     soft = torch.tensor([[[[0.75, 0.5]], [[0.25, 0.5]]]])
-    target = torch.zeros(1, 1, 1, 2)
-    found = SoftTargetLoss(softmax_loss(), "T")(torch.zeros(1, 2, 1, 2), target, soft)
-    assert float(found) == pytest.approx(0.7 * np.log(2) - 1.5 * 0.75 / 1.75, rel=1e-4)
-    output = torch.tensor([[[[0.0, np.log(3)]], [[0.0, 0.0]]]], dtype=torch.float32)  # of the second, 3/4 and 1/4
-    found = SoftTargetLoss(softmax_loss(dice=MemoryEfficientSoftDiceLoss), "T")(output, target, soft)
-    entropy = (np.log(2) - 0.5 * np.log(0.75) - 0.5 * np.log(0.25)) / 2
-    assert float(found) == pytest.approx(0.7 * entropy - 1.5 * 2 * (0.125 + 0.125) / (0.75 + 0.75), rel=1e-4)
+    own = softmax_loss()
+    own.dc.smooth = 0.0
+    for odds, entropy, dice in ((1, np.log(2), 2 * (0.125 + 0.25) / (1 + 0.75)),
+                                (3, (0.75 * np.log(4) + 0.25 * np.log(4 / 3) + np.log(2)) / 2,
+                                 2 * (0.75 * 0.25 + 0.5 * 0.5) / (1.25 + 0.75))):
+        output = torch.tensor([[[[0.0, 0.0]], [[np.log(odds), 0.0]]]], dtype=torch.float32)
+        found = SoftTargetLoss(own, "T")(output, torch.zeros(1, 1, 1, 2), soft)
+        assert float(found) == pytest.approx(0.7 * entropy - 1.5 * dice, rel=1e-5)
 
 
 @pytest.mark.parametrize("space", SHAPES, ids=str)
