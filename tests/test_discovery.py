@@ -204,8 +204,9 @@ def test_wheel_is_enough_even_if_nnunet_is_reinstalled_after_it(
     mine = [users_folder(tmp_path, "nnUNetTrainerMineBefore"), users_folder(tmp_path, "nnUNetTrainerMineAfter")]
     ours = environment.site / "nnunet_topo" / "trainers"
     variants = ["nnUNetTrainerClDice_NoMirroring", "nnUNetTrainerClDice_20epochs_onlyMirror01"]
+    plain = "nnUNetTrainer_SelfDistillation_30epochs"
     found = environment.look_up(
-        *["nnUNetTrainerMineAfter", "nnUNetTrainerMineBefore", "nnUNetTrainer_1epoch", *OURS, *variants],
+        *["nnUNetTrainerMineAfter", "nnUNetTrainerMineBefore", "nnUNetTrainer_1epoch", *OURS, *variants, plain],
         spawned=OURS[0],
         folders=os.pathsep.join([str(mine[0]), str(ours), str(mine[1])]),
     )
@@ -214,6 +215,7 @@ def test_wheel_is_enough_even_if_nnunet_is_reinstalled_after_it(
     assert is_ours(found["spawned"])
     for name in variants:
         assert found[name][1] == f"{OURS[0]}.{OURS[0]}" and any("irror" in base for base in found[name][2:])
+    assert found[plain][1] == "nnunet_topo.nnunet.self_distillation.SelfDistillationTrainer"
     assert found["nnUNetTrainerMineBefore"][0] == "nnUNetTrainerMineBefore.nnUNetTrainerMineBefore"
     assert found["nnUNetTrainerMineAfter"][0] == "nnUNetTrainerMineAfter.nnUNetTrainerMineAfter"
     assert found["nnUNetTrainer_1epoch"][0].startswith("nnunetv2.training.nnUNetTrainer.variants.training_length")

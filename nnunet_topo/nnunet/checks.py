@@ -61,10 +61,10 @@ def require_stages(stages: int, trainer: str) -> None:
                            "with nnUNetTrainerNoDeepSupervision).")
 
 
-def require_terms_in_time(terms: Mapping[str, Term], epochs: int) -> None:
-    """Every term that counts at all begins before the training ends."""
+def require_terms_in_time(terms: Mapping[str, Term], epochs: int, what: str = "this training") -> None:
+    """Every term that counts at all begins before the training, or what else has so many epochs, ends."""
     for name, term in terms.items():
         if term.weight > 0 and term.start_epoch >= epochs:
-            raise RuntimeError(f"Term {name!r} begins in epoch {term.start_epoch}, but this training has {epochs} "
+            raise RuntimeError(f"Term {name!r} begins in epoch {term.start_epoch}, but {what} has {epochs} "
                                "epoch(s), so it would never count. Set a smaller 'start_epoch' in the plans' "
                                "'nnunet_topo' entry (or weight 0), or train for longer.")

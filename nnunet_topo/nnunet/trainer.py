@@ -140,7 +140,7 @@ class TopologyTrainer(nnUNetTrainer):
         super().on_train_epoch_end(train_outputs)
         self._log_parts("train")
         for name, term in self.terms.items():
-            self.logger.log(_key("weight", name), term.weight_at(self.current_epoch), self.current_epoch)
+            self.logger.log(_key("weight", name), term.weight_at(self.loss.epoch), self.current_epoch)
 
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         super().on_validation_epoch_end(val_outputs)
