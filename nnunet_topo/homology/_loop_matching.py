@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._apparent import mark_missing_squares, pair_edges_between, pair_tops, spread
+from nnunet_topo.homology._apparent_loops import pair_volume_between
 from nnunet_topo.homology._cavities import cavity_pairs
 from nnunet_topo.homology._cells import ABSENT, CRITICAL, DESTROYER, edge_value, square_value
 from nnunet_topo.homology._induced import match_births, positions
@@ -76,39 +76,26 @@ def seeds_of(columns, keys, own, shift, strides, reduction):  # type: ignore[no-
 
 @jit
 def order_of_columns(first, comparison, floor, binary):  # type: ignore[no-untyped-def]
-    """Keys by which the columns are ordered for the image persistence of the first image, and where they matter.
+    """Keys by which the columns are ordered for the image persistence of the first image.
 
     Within the lowest block of the binary case the order is free; that of the first image makes more pairs apparent.
-    Marks are 3 where edges must be paired anew after :func:`spread`: where the order of neighbours has changed.
     """
-    marks = np.zeros(len(first), np.uint8)
-    order = np.empty(len(first), np.int32) if binary else comparison
+    if not binary:
+        return comparison
+    order = np.empty(len(first), np.int32)
     for v in range(len(first)):
-        if first[v] == ABSENT:
-            order[v] = ABSENT
-        elif not binary:
-            marks[v] = 2 if comparison[v] == first[v] else 3
-        elif comparison[v] <= floor:
-            order[v] = first[v]
-            marks[v] = 1 if comparison[v] < floor else 2
-        else:
-            order[v] = comparison[v] + np.int32(0x3F800001)
-            marks[v] = 2
-    return order, marks
+        above = comparison[v] if first[v] == ABSENT else comparison[v] + np.int32(0x3F800001)
+        order[v] = first[v] if comparison[v] <= floor else above
+    return order
 
 
 @jit
-def image_births(deaths, order, marks, own, comparison, shift, strides, edges, reduction):  # type: ignore[no-untyped-def]
+def image_births(deaths, order, own, comparison, shift, strides, edges, reduction):  # type: ignore[no-untyped-def]
     """Edges that are paired with given squares in the image persistence of one image in the comparison.
 
-    ``order`` and ``marks``: from :func:`order_of_columns`; ``reduction``: from :func:`loop_pairs`.
+    ``order``: from :func:`order_of_columns`; ``reduction``: from :func:`loop_pairs`.
     """
-    codes, squares = np.full(len(edges), CRITICAL, np.uint8), np.full(len(edges), CRITICAL, np.uint8)
-    top, top_parent = np.empty(len(own) + 1, np.int32), np.empty(len(own) + 1, np.int32)
-    spread(marks, strides)
-    pair_tops(order, strides, top, top_parent, squares)
-    pair_edges_between(own, order, marks, strides, edges, codes, squares)
-    mark_missing_squares(own, strides, squares)
+    codes, squares, top, top_parent = pair_volume_between(own, order, strides, edges)
     cavity_pairs(order, strides, top, top_parent, squares, top, np.empty(0, np.int32))
     largest = -ABSENT
     for death in deaths:
@@ -174,8 +161,8 @@ def matched_loops(first, second, comparison, floor, binary, strides, edges, squa
     shift = 1 if binary else 0
     killed_2, deaths = compared_loops(comparison, floor, binary, strides, edges, squares, first, births_2, reduction_1)
     if not binary and len(deaths) > 0:
-        order, marks = order_of_columns(second, comparison, floor, binary)
-        killed_2 = image_births(deaths, order, marks, second, comparison, shift, strides, edges_2, reduction_2)
+        order = order_of_columns(second, comparison, floor, binary)
+        killed_2 = image_births(deaths, order, second, comparison, shift, strides, edges_2, reduction_2)
         count = 0
         for i, place in enumerate(positions(killed_2, births_2)):
             if place >= 0:
@@ -184,6 +171,6 @@ def matched_loops(first, second, comparison, floor, binary, strides, edges, squa
         deaths, killed_2 = deaths[:count], killed_2[:count]
     if len(deaths) == 0:
         return np.empty((0, 2), np.int64)
-    order, marks = order_of_columns(first, comparison, floor, binary)
-    killed_1 = image_births(deaths, order, marks, first, comparison, shift, strides, edges_1, reduction_1)
+    order = order_of_columns(first, comparison, floor, binary)
+    killed_1 = image_births(deaths, order, first, comparison, shift, strides, edges_1, reduction_1)
     return match_births(killed_1, killed_2, births_1, births_2)

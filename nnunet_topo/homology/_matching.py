@@ -11,15 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._apparent import (
-    mark_missing_edges,
-    mark_missing_squares,
-    pair_edges,
-    pair_tops,
-    pair_vertices,
-)
+from nnunet_topo.homology._apparent import pair_image
+from nnunet_topo.homology._apparent_loops import pair_volume
 from nnunet_topo.homology._cavities import cavity_pairs
-from nnunet_topo.homology._cells import ABSENT, CRITICAL, fill_keys
+from nnunet_topo.homology._cells import ABSENT, fill_keys
 from nnunet_topo.homology._components import component_pairs, matched_components
 from nnunet_topo.homology._induced import match_births, match_cavities, positive_cavities
 from nnunet_topo.homology._loop_matching import loop_pairs, matched_loops
@@ -44,18 +39,11 @@ def compare(first, second, binary, comparison):  # type: ignore[no-untyped-def]
 @jit
 def prepare(keys, strides):  # type: ignore[no-untyped-def]
     """Codes of edges and walls, forests of vertices and of top cells, values of top cells."""
-    ndim = len(strides)
-    edges = np.full(ndim * len(keys), CRITICAL, np.uint8)
-    walls = edges if ndim == 2 else np.full(3 * len(keys), CRITICAL, np.uint8)
-    parent = np.empty(len(keys), np.int32)
-    top, top_parent = np.empty(len(keys) + 1, np.int32), np.empty(len(keys) + 1, np.int32)
-    mark_missing_edges(keys, strides, edges)
-    pair_vertices(keys, strides, parent, edges)
-    pair_tops(keys, strides, top, top_parent, walls)
-    if ndim == 3:
-        pair_edges(keys, strides, edges, walls)
-        mark_missing_squares(keys, strides, walls)
-    return edges, walls, parent, top, top_parent
+    if len(strides) == 2:
+        edges, parent, top, top_parent = pair_image(keys, strides)
+        return edges, edges, parent, top, top_parent
+    else:
+        return pair_volume(keys, strides)
 
 
 @jit
