@@ -25,15 +25,6 @@ def raised(values, step):  # type: ignore[no-untyped-def]
 
 
 @jit
-def edge_values(keys, strides):  # type: ignore[no-untyped-def]
-    """Values of the edges along each axis."""
-    if len(strides) == 2:
-        return raised(keys, strides[0]), raised(keys, strides[1])
-    else:
-        return raised(keys, strides[0]), raised(keys, strides[1]), raised(keys, strides[2])
-
-
-@jit
 def hang_under_next(keys, step, parent):  # type: ignore[no-untyped-def]
     below, above = keys[: len(keys) - step], keys[step:]
     for i in range(len(below)):
@@ -132,7 +123,7 @@ def interleaved(planes):  # type: ignore[no-untyped-def]
 @jit
 def pair_image(keys, strides):  # type: ignore[no-untyped-def]
     """In 2D: codes of edges, which are walls too, forest of vertices, values and forest of the squares."""
-    edges = edge_values(keys, strides)
+    edges = raised(keys, strides[0]), raised(keys, strides[1])
     parent = pair_vertices(keys, strides)
     top, top_parent = pair_tops((edges[1], edges[0]), strides)
     codes = np.full((2, len(keys)), CRITICAL, np.uint8)
@@ -142,4 +133,5 @@ def pair_image(keys, strides):  # type: ignore[no-untyped-def]
         mark_hanging(top_parent, step, CREATOR, codes[1 - t, step:])
     for t in range(2):
         mark_missing(edges[t], codes[t])
-    return interleaved(codes), parent, top, top_parent
+    codes_by_identity = interleaved(codes)
+    return codes_by_identity, codes_by_identity, parent, top, top_parent

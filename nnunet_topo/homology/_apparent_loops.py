@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from nnunet_topo.homology._apparent import (
-    edge_values,
     interleaved,
     mark_hanging,
     mark_missing,
@@ -17,6 +16,12 @@ from nnunet_topo.homology._cells import ABSENT, CREATOR, CRITICAL, DESTROYER
 from nnunet_topo.skeletons._jit import jit
 
 NO_FACE = np.uint8(4)  # the largest face of a square that is absent
+
+
+@jit
+def edge_values(keys, strides):  # type: ignore[no-untyped-def]
+    """Values of the edges along each axis."""
+    return raised(keys, strides[0]), raised(keys, strides[1]), raised(keys, strides[2])
 
 
 @jit
@@ -125,11 +130,13 @@ def pair_edges(edges, squares, strides):  # type: ignore[no-untyped-def]
 
 
 @jit
-def pair_volume(keys, strides):  # type: ignore[no-untyped-def]
-    """Codes of edges and of squares, forest of vertices, values and forest of the cubes."""
-    edges = edge_values(keys, strides)
-    squares = square_values(edges, strides)
-    parent = pair_vertices(keys, strides)
+def pair_volume(rows, columns, strides):  # type: ignore[no-untyped-def]
+    """Codes of edges and of squares, forest of vertices, values and forest of the cubes.
+
+    ``rows``: keys by which vertices and edges are ordered; ``columns``: those for squares and cubes.
+    """
+    edges, squares = edge_values(rows, strides), square_values(edge_values(columns, strides), strides)
+    parent = pair_vertices(rows, strides)
     top, top_parent = pair_tops(squares, strides)
     edge_codes, square_codes = pair_edges(edges, squares, strides)
     for t in range(3):
@@ -139,22 +146,3 @@ def pair_volume(keys, strides):  # type: ignore[no-untyped-def]
         mark_missing(edges[t], edge_codes[t])
         mark_missing(squares[t], square_codes[t])
     return interleaved(edge_codes), interleaved(square_codes), parent, top, top_parent
-
-
-@jit
-def pair_volume_between(rows, columns, strides, known):  # type: ignore[no-untyped-def]
-    """As :func:`pair_volume`, without vertices, with edges ordered by one image and squares and cubes by another.
-
-    ``known`` are the codes of the edges in the image of the rows: what ends a component there is DESTROYER.
-    """
-    squares = square_values(edge_values(columns, strides), strides)
-    top, top_parent = pair_tops(squares, strides)
-    edge_codes, square_codes = pair_edges(edge_values(rows, strides), squares, strides)
-    for t in range(3):
-        step = strides[t]
-        mark_hanging(top_parent, step, CREATOR, square_codes[t, step:])
-        mark_missing(squares[t], square_codes[t])
-    codes = interleaved(edge_codes)
-    for edge in range(len(codes)):
-        codes[edge] = DESTROYER if known[edge] > CRITICAL else codes[edge]
-    return codes, interleaved(square_codes), top, top_parent
