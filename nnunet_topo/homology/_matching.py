@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nnunet_topo.homology._apparent import pair_vertices
 from nnunet_topo.homology._cavities import cavity_pairs
 from nnunet_topo.homology._cells import ABSENT, keys_of, sorted_edges
 from nnunet_topo.homology._components import component_pairs, detach_vertices, matched_components
@@ -19,6 +20,11 @@ from nnunet_topo.homology._loop_matching import loop_pairs, matched_loops
 from nnunet_topo.homology._preparation import prepare, square_tops
 from nnunet_topo.homology._voxels import located
 from nnunet_topo.skeletons._jit import jit
+
+# glibc gives the free end of its heap back to the system when it is longer than twice the largest mapping freed so far.
+# Every call would then wait for its pages anew, a tenth of its time. This mapping, of which no page is ever touched,
+# lets it keep up to 62 MB for the next call; other libraries are not concerned.
+np.empty(31 * 2**20, np.uint8)
 
 
 @jit
@@ -43,10 +49,10 @@ def floor_of(binary):  # type: ignore[no-untyped-def]
 @jit
 def pairs_2d(keys, strides, order_by, between):  # type: ignore[no-untyped-def]
     """Pairs of an image for dimension 0 and 1, and the starts of :func:`cavity_pairs` if asked for."""
-    edges, _, parent, top, top_parent = prepare(keys, keys, strides)
+    edges, _, _, top, top_parent = prepare(keys, keys, strides)
     starts = np.full(len(order_by) if between else 0, -1, np.int32)
     births_1, deaths_1, order = cavity_pairs(keys, strides, top, top_parent, edges, order_by, starts)
-    births_0, deaths_0 = component_pairs(keys, strides, parent, order, edges)
+    births_0, deaths_0 = component_pairs(keys, strides, pair_vertices(keys, strides), order, edges)
     return births_0, deaths_0, births_1, deaths_1, starts
 
 
@@ -64,7 +70,8 @@ def match_2d(first, second, strides, binary):  # type: ignore[no-untyped-def]
     edges, _, parent, top, top_parent = prepare(comparison, comparison, strides)
     ordered = comparison if binary else second
     detach_vertices(strides, first, parent, edges)
-    detach_vertices(strides, ordered, parent, edges)
+    if not binary:
+        detach_vertices(strides, second, parent, edges)
     births, deaths, order = cavity_pairs(comparison, strides, top, top_parent, edges, top, starts_1[:0])
     births, deaths = positive_cavities(comparison, floor, strides, births, deaths, top)
     matched_1 = match_cavities(births, deaths, starts_1, starts_2, binary, births_11, births_21)
@@ -111,7 +118,8 @@ def match_3d(first, second, strides, binary):  # type: ignore[no-untyped-def]
     if compared:
         ordered = comparison if binary else second
         detach_vertices(strides, first, parent_c, edges_c)
-        detach_vertices(strides, ordered, parent_c, edges_c)
+        if not binary:
+            detach_vertices(strides, second, parent_c, edges_c)
         order = sorted_edges(comparison, strides, edges_c)
         killed_1, killed_2 = matched_components(
             comparison, floor, first, ordered, binary, strides, parent_c, order, edges_c
