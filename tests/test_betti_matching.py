@@ -125,7 +125,7 @@ def test_images_exchanged_exchange_their_roles():
         assert voxels(there.unmatched_prediction) == voxels(back.unmatched_target)
 
 
-@pytest.mark.parametrize("shape", [(60, 70), (16, 17, 18)])
+@pytest.mark.parametrize("shape", [(60, 70), (190, 110), (34, 17, 18)])
 def test_bars_are_those_of_gudhi(shape):
     rng = np.random.default_rng(2)
     image = rng.random(shape, np.float32)

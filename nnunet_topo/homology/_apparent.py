@@ -1,256 +1,137 @@
-"""Pairs of cells that cancel at once, found by comparing neighbouring keys, without sorting anything.
+"""Pairs of cells that cancel at once, found by comparing neighbouring values, without sorting anything.
 
 A cell and one of its cofaces are paired in the reduction of any boundary matrix when the coface is the smallest one of
-the cell and the cell the largest face of the coface. In the order (value, identity) this can only be so when both have
-the same value; hence each test looks for the first coface of equal value and asks whether a larger face of it has that
-value too. More than nine of ten cells of an image go this way; what follows works on the rest.
+the cell and the cell the largest face of the coface. More than nine of ten cells of an image go this way; what follows
+works on the rest. Every step is a pass over whole arrays without any branch, which compilers turn into vector code:
+cells of one type are a plane of such an array, at the index of their lowest corner, and neighbours are slices of it.
 """
 
 from __future__ import annotations
 
-from nnunet_topo.homology._cells import ABSENT, CREATOR, CRITICAL, DESTROYER, MISSING, square_value
+import numpy as np
+
+from nnunet_topo.homology._cells import ABSENT, CREATOR, CRITICAL, DESTROYER, MISSING
 from nnunet_topo.skeletons._jit import jit
 
 
 @jit
-def pair_vertices(keys, strides, parent, edges):  # type: ignore[no-untyped-def]
-    """Hang each vertex that an edge of its own value joins to an older one under that one.
+def raised(values, step):  # type: ignore[no-untyped-def]
+    """The larger of each value and the one a step further on: from vertices to edges, to squares, to cubes."""
+    result = np.full(len(values), ABSENT, np.int32)
+    below, above = values[: len(values) - step], values[step:]
+    for i in range(len(below)):
+        result[i] = max(below[i], above[i])
+    return result
 
-    ``parent`` (N) becomes a forest whose roots are the oldest of their trees; such edges become DESTROYER.
+
+@jit
+def hang_under_next(keys, step, parent):  # type: ignore[no-untyped-def]
+    below, above = keys[: len(keys) - step], keys[step:]
+    for i in range(len(below)):
+        over = i + step if above[i] < below[i] else i
+        parent[i] = over if above[i] <= below[i] and below[i] != ABSENT else parent[i]
+
+
+@jit
+def hang_under_last(keys, step, parent):  # type: ignore[no-untyped-def]
+    below, above, hanging = keys[: len(keys) - step], keys[step:], parent[step:]
+    for i in range(len(below)):
+        hanging[i] = i if below[i] <= above[i] and above[i] != ABSENT else hanging[i]
+
+
+@jit
+def pair_vertices(keys, strides):  # type: ignore[no-untyped-def]
+    """A forest of the vertices, whose roots are the oldest of their trees, over edges that are paired with the younger.
+
+    The smallest edge of a vertex leads to the first neighbour, in the order of the edges, that is not younger by value.
+    If that one has the same value and comes later, the edge is not paired with this vertex.
     """
-    ndim = len(strides)
+    parent = np.empty(len(keys), np.int32)
     for v in range(len(keys)):
         parent[v] = v
-        key = keys[v]
-        if key == ABSENT:
-            continue
-        found = False
-        for t in range(ndim):  # neighbours in the order of the edges to them
-            w = v - strides[t]
-            if keys[w] <= key:
-                parent[v] = w
-                edges[ndim * w + t] = DESTROYER
-                found = True
-                break
-        if found:
-            continue
-        for t in range(ndim):
-            w = v + strides[t]
-            if keys[w] <= key:
-                if keys[w] < key:
-                    parent[v] = w
-                    edges[ndim * v + t] = DESTROYER
-                break
+    for t in range(len(strides) - 1, -1, -1):
+        hang_under_next(keys, strides[t], parent)
+    for t in range(len(strides) - 1, -1, -1):
+        hang_under_last(keys, strides[t], parent)
+    return parent
 
 
 @jit
-def pair_squares(keys, strides, top, parent, walls):  # type: ignore[no-untyped-def]
-    """As :func:`pair_tops`, in 2D."""
-    size = len(keys)
-    sx = strides[0]
-    for v in range(size):
-        parent[v] = size
-        if v + sx + 1 >= size:
-            top[v] = ABSENT
-            continue
-        k00, k01, k10, k11 = keys[v], keys[v + 1], keys[v + sx], keys[v + sx + 1]
-        value = max(max(k00, k01), max(k10, k11))
-        top[v] = value
-        if value == ABSENT:
-            continue
-        if k10 == value or k11 == value:
-            parent[v] = v + sx
-            walls[2 * (v + sx) + 1] = CREATOR
-        elif k01 == value:
-            parent[v] = v + 1
-            walls[2 * (v + 1)] = CREATOR
-        elif top[v - sx] != value:
-            parent[v] = v - sx
-            walls[2 * v + 1] = CREATOR
-        else:
-            parent[v] = v
-    top[size] = ABSENT
-    parent[size] = size
+def hang_across_last_wall(top, step, parent):  # type: ignore[no-untyped-def]
+    before, here, hanging = top[: len(top) - step], top[step:], parent[step:]
+    for i in range(len(before)):
+        hanging[i] = i if before[i] != here[i] else hanging[i]
 
 
 @jit
-def pair_cubes(keys, strides, top, parent, walls):  # type: ignore[no-untyped-def]
-    """As :func:`pair_tops`, in 3D."""
-    size = len(keys)
-    sx, sy, _ = strides
-    reach = sx + sy + 1
-    for v in range(size):
-        parent[v] = size
-        if v + reach >= size:
-            top[v] = ABSENT
-            continue
-        k000, k001, k010, k011 = keys[v], keys[v + 1], keys[v + sy], keys[v + sy + 1]
-        w = v + sx
-        upper = max(max(keys[w], keys[w + 1]), max(keys[w + sy], keys[w + sy + 1]))
-        middle = max(k010, k011)
-        value = max(max(upper, middle), max(k000, k001))
-        top[v] = value
-        if value == ABSENT:
-            continue
-        if upper == value:
-            parent[v] = w
-            walls[3 * w] = CREATOR
-        elif middle == value:
-            parent[v] = v + sy
-            walls[3 * (v + sy) + 1] = CREATOR
-        elif k001 == value:
-            parent[v] = v + 1
-            walls[3 * (v + 1) + 2] = CREATOR
-        elif top[v - 1] != value:
-            parent[v] = v - 1
-            walls[3 * v + 2] = CREATOR
-        else:
-            parent[v] = v
-    top[size] = ABSENT
-    parent[size] = size
+def hang_across_next_wall(top, wall, step, parent):  # type: ignore[no-untyped-def]
+    here, next_wall = top[: len(wall) - step], wall[step:]
+    for i in range(len(here)):
+        parent[i] = i + step if next_wall[i] == here[i] else parent[i]
 
 
 @jit
-def pair_tops(keys, strides, top, parent, walls):  # type: ignore[no-untyped-def]
-    """Values ``top`` (N + 1) of the top cells, and a forest of them across walls of their own value.
+def pair_tops(walls, strides):  # type: ignore[no-untyped-def]
+    """Values (N + 1) of the top cells, and a forest of them over walls that are paired with the smaller beside them.
 
-    ``parent`` (N + 1): each top cell hangs under the larger neighbour across its largest wall, if that wall has its
-    value, and absent ones under the outside, N; such walls become CREATOR.
+    ``walls``: values of those across each axis. The largest wall of a top cell is the first of the next ones that has
+    its value. If none has, the largest of the last ones, which contain its lowest corner, is the one across the last
+    axis in 3D, the first in 2D. It is not paired with this cell if the cell beyond has that value too. Absent cells
+    hang under the outside, N.
     """
-    if len(strides) == 2:
-        pair_squares(keys, strides, top, parent, walls)
+    size, ndim = len(walls[0]), len(strides)
+    top, parent = np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
+    top[:size] = raised(walls[0], strides[0])
+    top[size] = ABSENT
+    for v in range(size + 1):
+        parent[v] = v
+    hang_across_last_wall(top[:size], strides[0 if ndim == 2 else 2], parent)
+    for t in range(ndim - 1, -1, -1):
+        hang_across_next_wall(top, walls[t], strides[t], parent)
+    for v in range(size):
+        parent[v] = size if top[v] == ABSENT else parent[v]
+    return top, parent
+
+
+@jit
+def mark_hanging(parent, step, mark, marks):  # type: ignore[no-untyped-def]
+    """Mark what joins a node to the one a step further on, if one hangs under the other."""
+    next_parent = parent[step:]
+    for i in range(min(len(marks), len(next_parent))):
+        marks[i] = mark if (parent[i] == i + step) | (next_parent[i] == i) else marks[i]
+
+
+@jit
+def mark_missing(values, marks):  # type: ignore[no-untyped-def]
+    for i in range(len(values)):
+        marks[i] = MISSING if values[i] == ABSENT else marks[i]
+
+
+@jit
+def interleaved(planes):  # type: ignore[no-untyped-def]
+    """Codes by identity from those of each type, (types, N)."""
+    codes = np.empty(planes.size, np.uint8)
+    if len(planes) == 2:
+        for v in range(planes.shape[1]):
+            codes[2 * v], codes[2 * v + 1] = planes[0, v], planes[1, v]
     else:
-        pair_cubes(keys, strides, top, parent, walls)
+        for v in range(planes.shape[1]):
+            codes[3 * v], codes[3 * v + 1], codes[3 * v + 2] = planes[0, v], planes[1, v], planes[2, v]
+    return codes
 
 
 @jit
-def pair_edges(keys, strides, edges, squares):  # type: ignore[no-untyped-def]
-    """In 3D, give edges that are paired with a square its number, 0 to 3, and make that square DESTROYER."""
-    for v in range(len(keys)):
-        if keys[v] == ABSENT:
-            continue
-        for axis in range(3):
-            edge = 3 * v + axis
-            if edges[edge] != CRITICAL:
-                continue
-            along = strides[axis]
-            w = v + along
-            if keys[w] == ABSENT:
-                continue
-            first = 1 if axis == 0 else 0
-            second = 1 if axis == 2 else 2
-            value = max(keys[v], keys[w])
-            # The squares below, then those above: smaller identities first. The type of a square is the third axis.
-            step = strides[first]
-            if keys[v - step] <= value and keys[w - step] <= value:
-                if axis > first or (keys[w - step] != value and keys[w] != value):
-                    edges[edge] = 0
-                    squares[3 * (v - step) + second] = DESTROYER
-                continue
-            step = strides[second]
-            if keys[v - step] <= value and keys[w - step] <= value:
-                if axis > second or (keys[w - step] != value and keys[w] != value):
-                    edges[edge] = 1
-                    squares[3 * (v - step) + first] = DESTROYER
-                continue
-            if keys[v + step] <= value and keys[w + step] <= value:
-                if second < axis and keys[w] < value and keys[v + step] < value and keys[w + step] < value:
-                    edges[edge] = 2
-                    squares[3 * v + first] = DESTROYER
-                continue
-            step = strides[first]
-            if keys[v + step] <= value and keys[w + step] <= value:
-                if first < axis and keys[w] < value and keys[v + step] < value and keys[w + step] < value:
-                    edges[edge] = 3
-                    squares[3 * v + second] = DESTROYER
-
-
-@jit
-def spread(marks, strides):  # type: ignore[no-untyped-def]
-    """Unite the bits of each voxel with those of its neighbours, corners included; ``marks`` are 0 at the frame."""
-    for stride in strides:
-        before = marks.copy()
-        for v in range(stride, len(marks) - stride):
-            marks[v] = before[v - stride] | before[v] | before[v + stride]
-
-
-@jit
-def pair_edges_between(rows, columns, changed, strides, codes, edges, squares):  # type: ignore[no-untyped-def]
-    """As :func:`pair_edges`, with edges ordered by one image and squares by another, whatever their values.
-
-    ``codes`` are those of the edges in the image of the rows. What ends a component there becomes DESTROYER, and
-    needs no look; pairs are taken over where ``changed`` is not 3, around which both images give the same order.
-    """
-    of_type = ((2, 1, 1, 2), (2, 0, 0, 2), (1, 0, 0, 1))
-    for v in range(len(rows)):
-        if rows[v] == ABSENT:
-            continue
-        if changed[v] != 3:
-            for axis in range(3):
-                number = codes[3 * v + axis]
-                if number > CRITICAL:
-                    edges[3 * v + axis] = DESTROYER
-                elif number < CRITICAL:
-                    first, second = strides[1 if axis == 0 else 0], strides[1 if axis == 2 else 2]
-                    corner = v - first if number == 0 else (v - second if number == 1 else v)
-                    edges[3 * v + axis] = number
-                    squares[3 * corner + of_type[axis][number]] = DESTROYER
-            continue
-        for axis in range(3):
-            edge = 3 * v + axis
-            w = v + strides[axis]
-            if codes[edge] > CRITICAL:
-                edges[edge] = DESTROYER
-                continue
-            first = 1 if axis == 0 else 0
-            second = 1 if axis == 2 else 2
-            a, b = strides[first], strides[second]
-            own = max(columns[v], columns[w])
-            smallest, number, corner, other = ABSENT, 4, v, v
-            value = max(own, max(columns[v - a], columns[w - a]))
-            if value < smallest:
-                smallest, number, corner, other = value, 0, v - a, v - a
-            value = max(own, max(columns[v - b], columns[w - b]))
-            if value < smallest:
-                smallest, number, corner, other = value, 1, v - b, v - b
-            value = max(own, max(columns[v + b], columns[w + b]))
-            if value < smallest:
-                smallest, number, corner, other = value, 2, v, v + b
-            value = max(own, max(columns[v + a], columns[w + a]))
-            if value < smallest:
-                smallest, number, corner, other = value, 3, v, v + a
-            if number == 4:
-                continue
-            # The other three edges of that square must be smaller: the opposite one, and those at v and at w.
-            value = max(rows[v], rows[w])
-            across = second if number == 1 or number == 2 else first
-            beyond = other + strides[axis]
-            opposite = max(rows[other], rows[beyond])
-            if opposite > value or (opposite == value and other > v):
-                continue
-            side = max(rows[v], rows[other])
-            if side > value or (side == value and 3 * corner + across > edge):
-                continue
-            side = max(rows[w], rows[beyond])
-            if side > value or (side == value and 3 * (corner + strides[axis]) + across > edge):
-                continue
-            edges[edge] = number
-            squares[3 * corner + (first if number == 1 or number == 2 else second)] = DESTROYER
-
-
-@jit
-def mark_missing_edges(keys, strides, edges):  # type: ignore[no-untyped-def]
-    ndim = len(strides)
-    for v in range(len(keys)):
-        for t in range(ndim):
-            if keys[v] == ABSENT or keys[v + strides[t]] == ABSENT:
-                edges[ndim * v + t] = MISSING
-
-
-@jit
-def mark_missing_squares(keys, strides, squares):  # type: ignore[no-untyped-def]
-    for square in range(len(squares)):
-        if squares[square] == CRITICAL and (
-            keys[square // 3] == ABSENT or square_value(keys, strides, square) == ABSENT
-        ):
-            squares[square] = MISSING
+def pair_image(keys, strides):  # type: ignore[no-untyped-def]
+    """In 2D: codes of edges, which are walls too, forest of vertices, values and forest of the squares."""
+    edges = raised(keys, strides[0]), raised(keys, strides[1])
+    parent = pair_vertices(keys, strides)
+    top, top_parent = pair_tops((edges[1], edges[0]), strides)
+    codes = np.full((2, len(keys)), CRITICAL, np.uint8)
+    for t in range(2):
+        step = strides[t]
+        mark_hanging(parent, step, DESTROYER, codes[t])
+        mark_hanging(top_parent, step, CREATOR, codes[1 - t, step:])
+    for t in range(2):
+        mark_missing(edges[t], codes[t])
+    codes_by_identity = interleaved(codes)
+    return codes_by_identity, codes_by_identity, parent, top, top_parent

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._cells import CREATOR, CRITICAL, labelled, sort_by_value, wall_step, wall_value
+from nnunet_topo.homology._cells import CRITICAL, sorted_walls, wall_step, wall_value
 from nnunet_topo.homology._components import find
 from nnunet_topo.skeletons._jit import jit
 
@@ -16,21 +16,6 @@ from nnunet_topo.skeletons._jit import jit
 @jit
 def larger(top, one, two):  # type: ignore[no-untyped-def]
     return top[one] > top[two] or (top[one] == top[two] and one > two)
-
-
-@jit
-def sorted_walls(keys, strides, walls):  # type: ignore[no-untyped-def]
-    """Critical walls in rising order."""
-    count = 0
-    for wall in range(len(walls)):
-        count += walls[wall] == CRITICAL
-    cells = np.empty(count, np.int64)
-    count = 0
-    for wall in range(len(walls)):
-        if walls[wall] == CRITICAL:
-            cells[count] = labelled(wall_value(keys, strides, wall), wall)
-            count += 1
-    return sort_by_value(cells)
 
 
 @jit
@@ -48,7 +33,7 @@ def detach_tops(order_by, strides, parent, walls):  # type: ignore[no-untyped-de
 
 @jit
 def cavity_pairs(keys, strides, top, parent, walls, order_by, starts):  # type: ignore[no-untyped-def]
-    """Pairs (wall, top cell) of positive length; walls that join become CREATOR.
+    """Pairs (wall, top cell) of positive length, and the critical walls that join nothing, in rising order.
 
     With ``starts`` (N + 1, filled with -1; else empty) the pairs of the image persistence come along: ``order_by``
     (N + 1) are the top cells' values in the comparison image, each tree keeps its largest cell in that order, and
@@ -62,18 +47,19 @@ def cavity_pairs(keys, strides, top, parent, walls, order_by, starts):  # type: 
     for v in range(len(largest)):
         largest[v] = v
     births, deaths = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
-    count = 0
+    count, left = 0, len(order)
     ndim = len(strides)
     for i in range(len(order) - 1, -1, -1):
-        wall = order[i]
+        wall = np.int64(order[i])
         v = wall // ndim
         one, two = find(parent, v), find(parent, v - wall_step(strides, wall))
         if one == two:
+            left -= 1
+            order[left] = wall
             continue
         if larger(top, one, two):
             one, two = two, one
         parent[one] = two
-        walls[wall] = CREATOR
         if between:
             a, b = largest[one], largest[two]
             if larger(order_by, a, b):
@@ -83,4 +69,4 @@ def cavity_pairs(keys, strides, top, parent, walls, order_by, starts):  # type: 
         if wall_value(keys, strides, wall) < top[one]:
             births[count], deaths[count] = wall, one
             count += 1
-    return births[:count].copy(), deaths[:count].copy()
+    return births[:count].copy(), deaths[:count].copy(), order[left:]

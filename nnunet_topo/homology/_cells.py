@@ -29,27 +29,30 @@ MISSING = np.uint8(7)  # not a cell of the image
 
 
 @jit
-def fill_keys(bits, shape, keys):  # type: ignore[no-untyped-def]
-    """Keys of a padded image from the bit patterns (int32) of its float32 values; an image in 2D has 0 as depth.
+def keys_of(image, shape):  # type: ignore[no-untyped-def]
+    """Keys of a padded image from its float32 values, in a row; an image in 2D has 0 as depth.
 
     Tells whether all are finite, whether all lie between 0 and 1, and whether all are 0 or 1.
     """
-    keys[:] = ABSENT
     depth, height, width = shape
     flat = depth == 0
+    keys = np.full((1 if flat else depth + 2) * (height + 2) * (width + 2), ABSENT, np.int32)
+    values = keys.view(np.float32)
     one, infinity = np.int32(0x3F800000), np.int32(0x7F800000)
     smallest, largest, mask = ABSENT, -ABSENT, True
     for x in range(max(depth, 1)):
         for y in range(height):
             start = ((0 if flat else (x + 1) * (height + 2)) + y + 1) * (width + 2) + 1
-            source = (x * height + y) * width
+            source = image[(x * height + y) * width :]
+            here, bits = values[start : start + width], keys[start : start + width]
             for z in range(width):
-                b = bits[source + z]
-                key = b ^ ((b >> 31) & ABSENT)
-                keys[start + z] = key
+                here[z] = np.float32(1) - source[z]
+            for z in range(width):
+                key = bits[z] ^ ((bits[z] >> 31) & ABSENT)
+                bits[z] = key
                 smallest, largest = min(smallest, key), max(largest, key)
                 mask &= (key == 0) | (key == one)
-    return -infinity - 1 < smallest and largest < infinity, 0 <= smallest and largest <= one, mask
+    return keys, -infinity - 1 < smallest and largest < infinity, 0 <= smallest and largest <= one, mask
 
 
 @jit
@@ -147,6 +150,37 @@ def top_voxel(keys, strides, v):  # type: ignore[no-untyped-def]
 def labelled(value, cell):  # type: ignore[no-untyped-def]
     """A cell with its value in front, in one integer."""
     return (np.int64(value) << 32) | np.int64(cell)
+
+
+@jit
+def critical_cells(codes):  # type: ignore[no-untyped-def]
+    """Identities of critical cells, in rising order."""
+    cells = np.empty(len(codes) + 1, np.int32)
+    count = 0
+    for cell in range(len(codes)):
+        cells[count] = cell  # to be overwritten if it is not meant: no branch that is hard to foresee
+        count += codes[cell] == CRITICAL
+    return cells[:count]
+
+
+@jit
+def sorted_edges(keys, strides, edges):  # type: ignore[no-untyped-def]
+    """Critical edges in rising order."""
+    cells = critical_cells(edges)
+    items = np.empty(len(cells), np.int64)
+    for i in range(len(cells)):
+        items[i] = labelled(edge_value(keys, strides, np.int64(cells[i])), cells[i])
+    return sort_by_value(items)
+
+
+@jit
+def sorted_walls(keys, strides, walls):  # type: ignore[no-untyped-def]
+    """Critical walls in rising order."""
+    cells = critical_cells(walls)
+    items = np.empty(len(cells), np.int64)
+    for i in range(len(cells)):
+        items[i] = labelled(wall_value(keys, strides, np.int64(cells[i])), cells[i])
+    return sort_by_value(items)
 
 
 @jit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._cells import CRITICAL, DESTROYER, edge_value, labelled, sort_by_value
+from nnunet_topo.homology._cells import CRITICAL, DESTROYER, edge_value
 from nnunet_topo.skeletons._jit import jit
 
 
@@ -22,28 +22,16 @@ def older(keys, v, w):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sorted_edges(keys, strides, edges):  # type: ignore[no-untyped-def]
-    """Critical edges in rising order."""
-    count = 0
-    for edge in range(len(edges)):
-        count += edges[edge] == CRITICAL
-    cells = np.empty(count, np.int64)
-    count = 0
-    for edge in range(len(edges)):
-        if edges[edge] == CRITICAL:
-            cells[count] = labelled(edge_value(keys, strides, edge), edge)
-            count += 1
-    return sort_by_value(cells)
+def component_pairs(keys, strides, parent, order, edges):  # type: ignore[no-untyped-def]
+    """Pairs (vertex, edge) of positive length, given the critical edges in rising order.
 
-
-@jit
-def component_pairs(keys, strides, parent, edges):  # type: ignore[no-untyped-def]
-    """Pairs (vertex, edge) of positive length, and the oldest vertex; edges that join become DESTROYER."""
-    order = sorted_edges(keys, strides, edges)
+    Edges that join become DESTROYER.
+    """
     births, deaths = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
     count = 0
     ndim = len(strides)
-    for edge in order:
+    for item in order:
+        edge = np.int64(item)
         v = edge // ndim
         one, two = find(parent, v), find(parent, v + strides[edge - ndim * v])
         if one == two:
@@ -73,17 +61,13 @@ def detach_vertices(strides, order_by, parent, edges):  # type: ignore[no-untype
 
 
 @jit
-def matched_components(keys, floor, first, second, alike, strides, parent, edges):  # type: ignore[no-untyped-def]
+def matched_components(keys, floor, first, second, alike, strides, parent, order, edges):  # type: ignore[no-untyped-def]
     """Vertices of two images that the same edge of their comparison image kills, in the two image persistences.
 
     ``keys`` are those of the comparison, whose values below ``floor`` count as equal to it. ``first`` and ``second``
-    are the keys by which each tree keeps its oldest vertex; ``alike``: second is keys. Edges that join become
-    DESTROYER.
+    are the keys by which each tree keeps its oldest vertex; ``alike``: second is keys. ``order``: the critical edges,
+    rising, among them those of :func:`detach_vertices` for both images. Edges that join become DESTROYER.
     """
-    detach_vertices(strides, first, parent, edges)
-    if not alike:
-        detach_vertices(strides, second, parent, edges)
-    order = sorted_edges(keys, strides, edges)
     oldest_first = np.empty(len(keys), np.int32)
     for v in range(len(keys)):
         oldest_first[v] = v
@@ -91,7 +75,8 @@ def matched_components(keys, floor, first, second, alike, strides, parent, edges
     killed_first, killed_second = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
     count = 0
     ndim = len(strides)
-    for edge in order:
+    for item in order:
+        edge = np.int64(item)
         v = edge // ndim
         one, two = find(parent, v), find(parent, v + strides[edge - ndim * v])
         if one == two:

@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._apparent import mark_missing_squares, pair_edges_between, pair_tops, spread
 from nnunet_topo.homology._cavities import cavity_pairs
-from nnunet_topo.homology._cells import ABSENT, CRITICAL, DESTROYER, edge_value, square_value
+from nnunet_topo.homology._cells import ABSENT, CRITICAL, DESTROYER, edge_value, labelled, square_value
 from nnunet_topo.homology._induced import match_births, positions
-from nnunet_topo.homology._loops import (
-    WANTED,
-    boundary,
-    edge_of,
-    keep_edges,
-    reduce_squares,
-    sorted_squares,
-)
+from nnunet_topo.homology._loops import WANTED, boundary, edge_of, keep_edges, reduce_squares
+from nnunet_topo.homology._preparation import prepare
 from nnunet_topo.skeletons._jit import jit
 
 
 @jit
-def loop_pairs(keys, strides, edges, squares, others, mask):  # type: ignore[no-untyped-def]
+def loop_pairs(keys, strides, edges, columns, others, mask):  # type: ignore[no-untyped-def]
     """Pairs (edge, square) of positive length of one image, and what further reductions start from.
 
-    In a mask, all features are born at the value 0: it is enough to see the edges of that value claimed.
+    ``columns``: critical squares that start no cavity, in rising order. In a mask, all features are born at the value
+    0: it is enough to see the edges of that value claimed.
     """
     none, ends = np.empty(0, np.int32), np.empty(0, np.int64)
     wanted = -1
@@ -40,18 +34,16 @@ def loop_pairs(keys, strides, edges, squares, others, mask):  # type: ignore[no-
         if wanted == 0:
             return none, none, (none, ends, ends, none)
     keep_edges(edges, others)
-    columns = sorted_squares(keys, strides, squares, ABSENT)
-    owner, start, end, store = reduce_squares(
+    claims, start, end, store = reduce_squares(
         columns, keys, edges, strides, wanted, np.empty((0, 2), np.int64), np.empty(0, np.int32)
     )
     births, deaths = np.empty(len(columns), np.int32), np.empty(len(columns), np.int32)
     count = 0
-    for edge in range(len(owner)):
-        if owner[edge] >= 0:
-            square = columns[owner[edge]]
-            if edge_value(keys, strides, edge) < square_value(keys, strides, square):
-                births[count], deaths[count] = edge, square
-                count += 1
+    for j in range(len(columns)):
+        edge, square = np.int64(claims[j]), np.int64(columns[j])
+        if edge >= 0 and edge_value(keys, strides, edge) < square_value(keys, strides, square):
+            births[count], deaths[count] = edge, square
+            count += 1
     return births[:count].copy(), deaths[:count].copy(), (columns, start, end, store)
 
 
@@ -63,67 +55,63 @@ def seeds_of(columns, keys, own, shift, strides, reduction):  # type: ignore[no-
     """
     known, start, end, _ = reduction
     seeds = np.zeros((len(columns), 2), np.int64)
-    place = np.empty(3 * len(keys), np.int32)  # only entries that point back are meant
-    for k in range(len(known)):
-        place[known[k]] = k
+    k = 0
     for j in range(len(columns)):
-        k = place[columns[j]]
-        if 0 <= k < len(known) and known[k] == columns[j] and start[k] < end[k]:
-            if square_value(keys, strides, columns[j]) == square_value(own, strides, columns[j]) + shift:
-                seeds[j, 0], seeds[j, 1] = start[k], end[k]
+        square = np.int64(columns[j])
+        value = square_value(own, strides, square)
+        if square_value(keys, strides, square) != value + shift:
+            continue
+        # Squares of this kind have the same order among themselves in both.
+        item = labelled(value, square)
+        while k < len(known) and labelled(square_value(own, strides, np.int64(known[k])), known[k]) < item:
+            k += 1
+        if k < len(known) and known[k] == square and start[k] < end[k]:
+            seeds[j, 0], seeds[j, 1] = start[k], end[k]
     return seeds
 
 
 @jit
 def order_of_columns(first, comparison, floor, binary):  # type: ignore[no-untyped-def]
-    """Keys by which the columns are ordered for the image persistence of the first image, and where they matter.
+    """Keys by which the columns are ordered for the image persistence of the first image.
 
     Within the lowest block of the binary case the order is free; that of the first image makes more pairs apparent.
-    Marks are 3 where edges must be paired anew after :func:`spread`: where the order of neighbours has changed.
     """
-    marks = np.zeros(len(first), np.uint8)
-    order = np.empty(len(first), np.int32) if binary else comparison
+    if not binary:
+        return comparison
+    order = np.empty(len(first), np.int32)
     for v in range(len(first)):
-        if first[v] == ABSENT:
-            order[v] = ABSENT
-        elif not binary:
-            marks[v] = 2 if comparison[v] == first[v] else 3
-        elif comparison[v] <= floor:
-            order[v] = first[v]
-            marks[v] = 1 if comparison[v] < floor else 2
-        else:
-            order[v] = comparison[v] + np.int32(0x3F800001)
-            marks[v] = 2
-    return order, marks
+        above = comparison[v] if first[v] == ABSENT else comparison[v] + np.int32(0x3F800001)
+        order[v] = first[v] if comparison[v] <= floor else above
+    return order
 
 
 @jit
-def image_births(deaths, order, marks, own, comparison, shift, strides, edges, reduction):  # type: ignore[no-untyped-def]
+def image_births(deaths, order, own, comparison, shift, strides, edges, reduction):  # type: ignore[no-untyped-def]
     """Edges that are paired with given squares in the image persistence of one image in the comparison.
 
-    ``order`` and ``marks``: from :func:`order_of_columns`; ``reduction``: from :func:`loop_pairs`.
+    ``order``: from :func:`order_of_columns`; ``edges``: codes in the image; ``reduction``: from :func:`loop_pairs`.
     """
-    codes, squares = np.full(len(edges), CRITICAL, np.uint8), np.full(len(edges), CRITICAL, np.uint8)
-    top, top_parent = np.empty(len(own) + 1, np.int32), np.empty(len(own) + 1, np.int32)
-    spread(marks, strides)
-    pair_tops(order, strides, top, top_parent, squares)
-    pair_edges_between(own, order, marks, strides, edges, codes, squares)
-    mark_missing_squares(own, strides, squares)
-    cavity_pairs(order, strides, top, top_parent, squares, top, np.empty(0, np.int32))
+    codes, squares, _, top, top_parent = prepare(own, order, strides)
+    for edge in range(len(codes)):  # what ends a component in the image is known already
+        codes[edge] = DESTROYER if edges[edge] > CRITICAL else codes[edge]
+    _, _, columns = cavity_pairs(order, strides, top, top_parent, squares, top, np.empty(0, np.int32))
     largest = -ABSENT
     for death in deaths:
-        largest = max(largest, square_value(order, strides, death))
-    columns = sorted_squares(order, strides, squares, largest)
+        largest = max(largest, square_value(order, strides, np.int64(death)))
+    count = len(columns)
+    while count > 0 and square_value(order, strides, np.int64(columns[count - 1])) > largest:
+        count -= 1
+    columns = columns[:count]
     seeds = seeds_of(columns, comparison, own, shift, strides, reduction)
-    owner, _, _, _ = reduce_squares(columns, own, codes, strides, -1, seeds, reduction[3])
+    claims, _, _, _ = reduce_squares(columns, own, codes, strides, -1, seeds, reduction[3])
     for death in deaths:
         if squares[death] != DESTROYER:
             squares[death] = WANTED
     killers, killed = np.empty(len(deaths), np.int32), np.empty(len(deaths), np.int32)
     count = 0
-    for edge in range(len(owner)):
-        if owner[edge] >= 0 and squares[columns[owner[edge]]] == WANTED:
-            killers[count], killed[count] = columns[owner[edge]], edge
+    for j in range(len(columns)):
+        if claims[j] >= 0 and squares[columns[j]] == WANTED:
+            killers[count], killed[count] = columns[j], claims[j]
             count += 1
     births = np.empty(len(deaths), np.int32)
     for i, place in enumerate(positions(deaths, killers[:count])):
@@ -135,7 +123,7 @@ def image_births(deaths, order, marks, own, comparison, shift, strides, edges, r
 
 
 @jit
-def compared_loops(comparison, floor, binary, strides, edges, squares, first, births_second, reduction_first):  # type: ignore[no-untyped-def]
+def compared_loops(comparison, floor, binary, strides, edges, columns, first, births_second, reduction_first):  # type: ignore[no-untyped-def]
     """Pairs (edge, square) of positive length of the comparison.
 
     In the binary case only those whose edge is a birth of the second image, which is then paired with the same square
@@ -148,15 +136,16 @@ def compared_loops(comparison, floor, binary, strides, edges, squares, first, bi
             if edges[birth] == CRITICAL:
                 edges[birth] = WANTED
                 wanted += 1
-    columns = sorted_squares(comparison, strides, squares, ABSENT if wanted != 0 else -ABSENT)
+    if wanted == 0:
+        columns = columns[:0]
     seeds = seeds_of(columns, comparison, first, 1 if binary else 0, strides, reduction_first)
-    owner, _, _, _ = reduce_squares(columns, comparison, edges, strides, wanted, seeds, reduction_first[3])
+    claims, _, _, _ = reduce_squares(columns, comparison, edges, strides, wanted, seeds, reduction_first[3])
     count = 0
     births, deaths = np.empty(len(columns), np.int32), np.empty(len(columns), np.int32)
-    for edge in range(len(owner)):
-        if owner[edge] < 0 or (binary and edges[edge] != WANTED):
+    for j in range(len(columns)):
+        edge, square = np.int64(claims[j]), np.int64(columns[j])
+        if edge < 0 or (binary and edges[edge] != WANTED):
             continue
-        square = columns[owner[edge]]
         if max(edge_value(comparison, strides, edge), floor) < square_value(comparison, strides, square):
             births[count], deaths[count] = edge, square
             count += 1
@@ -164,18 +153,19 @@ def compared_loops(comparison, floor, binary, strides, edges, squares, first, bi
 
 
 @jit
-def matched_loops(first, second, comparison, floor, binary, strides, edges, squares, loops_first, loops_second):  # type: ignore[no-untyped-def]
+def matched_loops(first, second, comparison, floor, binary, strides, edges, columns, loops_first, loops_second):  # type: ignore[no-untyped-def]
     """Rows (pair of the first image, pair of the second) that are matched.
 
-    ``edges`` and ``squares``: codes of the comparison; then for either image (births, codes of the edges, reduction).
+    ``edges`` and ``columns`` are those of the comparison; ``loops_first`` and ``loops_second`` (births, codes of the
+    edges, reduction) those of either image.
     """
     births_1, edges_1, reduction_1 = loops_first
     births_2, edges_2, reduction_2 = loops_second
     shift = 1 if binary else 0
-    killed_2, deaths = compared_loops(comparison, floor, binary, strides, edges, squares, first, births_2, reduction_1)
+    killed_2, deaths = compared_loops(comparison, floor, binary, strides, edges, columns, first, births_2, reduction_1)
     if not binary and len(deaths) > 0:
-        order, marks = order_of_columns(second, comparison, floor, binary)
-        killed_2 = image_births(deaths, order, marks, second, comparison, shift, strides, edges_2, reduction_2)
+        order = order_of_columns(second, comparison, floor, binary)
+        killed_2 = image_births(deaths, order, second, comparison, shift, strides, edges_2, reduction_2)
         count = 0
         for i, place in enumerate(positions(killed_2, births_2)):
             if place >= 0:
@@ -184,6 +174,6 @@ def matched_loops(first, second, comparison, floor, binary, strides, edges, squa
         deaths, killed_2 = deaths[:count], killed_2[:count]
     if len(deaths) == 0:
         return np.empty((0, 2), np.int64)
-    order, marks = order_of_columns(first, comparison, floor, binary)
-    killed_1 = image_births(deaths, order, marks, first, comparison, shift, strides, edges_1, reduction_1)
+    order = order_of_columns(first, comparison, floor, binary)
+    killed_1 = image_births(deaths, order, first, comparison, shift, strides, edges_1, reduction_1)
     return match_births(killed_1, killed_2, births_1, births_2)

@@ -15,9 +15,7 @@ from nnunet_topo.homology._cells import (
     DESTROYER,
     edge_value,
     labelled,
-    sort_by_value,
     spanned,
-    square_value,
 )
 from nnunet_topo.skeletons._jit import jit
 
@@ -128,7 +126,7 @@ def with_room(array, size):  # type: ignore[no-untyped-def]
 
 @jit
 def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # type: ignore[no-untyped-def]
-    """Reduce the boundary matrix: the column that claims each edge (-1: none), and the reduced columns.
+    """Reduce the boundary matrix: the edge that each column claims (-1: none), and the reduced columns.
 
     columns  squares in their order, none of which is part of an apparent pair
     keys     by which the edges are ordered
@@ -139,6 +137,7 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
     Column j, reduced, is stored as the edges store[start[j]:end[j]]; as nothing where nothing was added.
     """
     owner = np.full(len(codes), -1, np.int32)
+    claims = np.full(len(columns), -1, np.int32)
     start, end = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
     store, used = np.empty(1024, np.int32), 0
     heap, size = np.empty(64, np.int64), 0
@@ -183,7 +182,7 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
                     size = push(heap, size, item)
         if pivot == NOTHING:
             continue
-        owner[edge] = j
+        owner[edge], claims[j] = j, edge
         if codes[edge] == WANTED:
             wanted -= 1
             if wanted == 0:
@@ -196,21 +195,4 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
                 used += 1
                 pivot, size = pop_single(heap, size)
             end[j] = used
-    return owner, start, end, store[:used]
-
-
-@jit
-def sorted_squares(keys, strides, squares, largest):  # type: ignore[no-untyped-def]
-    """Critical squares in rising order, up to a largest value."""
-    count = 0
-    for square in range(len(squares)):
-        count += squares[square] == CRITICAL
-    cells = np.empty(count, np.int64)
-    count = 0
-    for square in range(len(squares)):
-        if squares[square] == CRITICAL:
-            value = square_value(keys, strides, square)
-            if value <= largest:
-                cells[count] = labelled(value, square)
-                count += 1
-    return sort_by_value(cells[:count])
+    return claims, start, end, store[:used]

@@ -11,80 +11,72 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._apparent import (
-    mark_missing_edges,
-    mark_missing_squares,
-    pair_edges,
-    pair_tops,
-    pair_vertices,
-)
+from nnunet_topo.homology._apparent import pair_vertices
 from nnunet_topo.homology._cavities import cavity_pairs
-from nnunet_topo.homology._cells import ABSENT, CRITICAL, fill_keys
-from nnunet_topo.homology._components import component_pairs, matched_components
+from nnunet_topo.homology._cells import ABSENT, keys_of, sorted_edges
+from nnunet_topo.homology._components import component_pairs, detach_vertices, matched_components
 from nnunet_topo.homology._induced import match_births, match_cavities, positive_cavities
 from nnunet_topo.homology._loop_matching import loop_pairs, matched_loops
+from nnunet_topo.homology._preparation import prepare, square_tops
 from nnunet_topo.homology._voxels import located
 from nnunet_topo.skeletons._jit import jit
 
+# glibc gives the free end of its heap back to the system when it is longer than twice the largest mapping freed so far.
+# Every call would then wait for its pages anew, a tenth of its time. This mapping, of which no page is ever touched,
+# lets it keep up to 62 MB for the next call; other libraries are not concerned.
+np.empty(31 * 2**20, np.uint8)
+
 
 @jit
-def compare(first, second, binary, comparison):  # type: ignore[no-untyped-def]
-    """Keys of the comparison image, and the value up to which its values count as one."""
+def compare(first, second, binary):  # type: ignore[no-untyped-def]
+    """Keys of the comparison image."""
+    comparison = np.empty(len(first), np.int32)
     for v in range(len(first)):
         if binary:
-            if first[v] == ABSENT:
-                comparison[v] = ABSENT
-            else:
-                comparison[v] = 0 if second[v] == 0 else first[v] + 1
+            outside = ABSENT if first[v] == ABSENT else first[v] + np.int32(1)
+            comparison[v] = 0 if second[v] == 0 else outside
         else:
             comparison[v] = min(first[v], second[v])
+    return comparison
+
+
+@jit
+def floor_of(binary):  # type: ignore[no-untyped-def]
+    """The value up to which those of the comparison image count as one."""
     return np.int32(1) if binary else -ABSENT
 
 
 @jit
-def prepare(keys, strides):  # type: ignore[no-untyped-def]
-    """Codes of edges and walls, forests of vertices and of top cells, values of top cells."""
-    ndim = len(strides)
-    edges = np.full(ndim * len(keys), CRITICAL, np.uint8)
-    walls = edges if ndim == 2 else np.full(3 * len(keys), CRITICAL, np.uint8)
-    parent = np.empty(len(keys), np.int32)
-    top, top_parent = np.empty(len(keys) + 1, np.int32), np.empty(len(keys) + 1, np.int32)
-    mark_missing_edges(keys, strides, edges)
-    pair_vertices(keys, strides, parent, edges)
-    pair_tops(keys, strides, top, top_parent, walls)
-    if ndim == 3:
-        pair_edges(keys, strides, edges, walls)
-        mark_missing_squares(keys, strides, walls)
-    return edges, walls, parent, top, top_parent
+def pairs_2d(keys, strides, order_by, between):  # type: ignore[no-untyped-def]
+    """Pairs of an image for dimension 0 and 1, and the starts of :func:`cavity_pairs` if asked for."""
+    edges, _, _, top, top_parent = prepare(keys, keys, strides)
+    starts = np.full(len(order_by) if between else 0, -1, np.int32)
+    births_1, deaths_1, order = cavity_pairs(keys, strides, top, top_parent, edges, order_by, starts)
+    births_0, deaths_0 = component_pairs(keys, strides, pair_vertices(keys, strides), order, edges)
+    return births_0, deaths_0, births_1, deaths_1, starts
 
 
 @jit
 def match_2d(first, second, strides, binary):  # type: ignore[no-untyped-def]
-    """Pairs of both images and rows of matched ones, for dimension 0 and 1."""
-    size = len(first)
-    none = np.empty(0, np.int32)
-    comparison = np.empty(size, np.int32)
-    floor = compare(first, second, binary, comparison)
-    edges_c, walls_c, parent_c, top_c, top_parent_c = prepare(comparison, strides)
+    """Pairs of both images and rows of matched ones, for dimension 0 and 1.
 
-    edges, walls, parent, top, top_parent = prepare(second, strides)
-    births_20, deaths_20 = component_pairs(second, strides, parent, edges)
-    starts_second = none if binary else np.full(size + 1, -1, np.int32)
-    births_21, deaths_21 = cavity_pairs(second, strides, top, top_parent, walls, top_c, starts_second)
+    What is needed again is made again where that is fast, to be small.
+    """
+    order_by = square_tops(compare(first, second, binary), strides)
+    births_20, deaths_20, births_21, deaths_21, starts_2 = pairs_2d(second, strides, order_by, not binary)
+    births_10, deaths_10, births_11, deaths_11, starts_1 = pairs_2d(first, strides, order_by, True)
 
-    edges, walls, parent, top, top_parent = prepare(first, strides)
-    births_10, deaths_10 = component_pairs(first, strides, parent, edges)
-    starts_first = np.full(size + 1, -1, np.int32)
-    births_11, deaths_11 = cavity_pairs(first, strides, top, top_parent, walls, top_c, starts_first)
-
+    comparison, floor = compare(first, second, binary), floor_of(binary)
+    edges, _, parent, top, top_parent = prepare(comparison, comparison, strides)
     ordered = comparison if binary else second
-    killed_first, killed_second = matched_components(
-        comparison, floor, first, ordered, binary, strides, parent_c, edges_c
-    )
-    matched_0 = match_births(killed_first, killed_second, births_10, births_20)
-    births, deaths = cavity_pairs(comparison, strides, top_c, top_parent_c, walls_c, top_c, none)
-    births, deaths = positive_cavities(comparison, floor, strides, births, deaths, top_c)
-    matched_1 = match_cavities(births, deaths, starts_first, starts_second, binary, births_11, births_21)
+    detach_vertices(strides, first, parent, edges)
+    if not binary:
+        detach_vertices(strides, second, parent, edges)
+    births, deaths, order = cavity_pairs(comparison, strides, top, top_parent, edges, top, starts_1[:0])
+    births, deaths = positive_cavities(comparison, floor, strides, births, deaths, top)
+    matched_1 = match_cavities(births, deaths, starts_1, starts_2, binary, births_11, births_21)
+    killed_1, killed_2 = matched_components(comparison, floor, first, ordered, binary, strides, parent, order, edges)
+    matched_0 = match_births(killed_1, killed_2, births_10, births_20)
     return (births_10, deaths_10, births_20, deaths_20, matched_0), (
         births_11,
         deaths_11,
@@ -104,55 +96,50 @@ def match_3d(first, second, strides, binary):  # type: ignore[no-untyped-def]
     """Pairs of both images and rows of matched ones, for dimension 0, 1 and 2."""
     size = len(first)
     none, nothing, unmatched = np.empty(0, np.int32), np.empty(0, np.uint8), np.empty((0, 2), np.int64)
-    comparison = np.empty(size, np.int32)
-    floor = compare(first, second, binary, comparison)
+    comparison, floor = compare(first, second, binary), floor_of(binary)
     edges_c, walls_c, parent_c, top_c, top_parent_c = nothing, nothing, none, none, none
     if not binary:
-        edges_c, walls_c, parent_c, top_c, top_parent_c = prepare(comparison, strides)
+        edges_c, walls_c, parent_c, top_c, top_parent_c = prepare(comparison, comparison, strides)
 
-    edges_2, walls, parent, top, top_parent = prepare(second, strides)
-    births_20, deaths_20 = component_pairs(second, strides, parent, edges_2)
-    starts_second = none if binary else np.full(size + 1, -1, np.int32)
-    births_22, deaths_22 = cavity_pairs(second, strides, top, top_parent, walls, top_c, starts_second)
-    births_21, deaths_21, reduction_2 = loop_pairs(second, strides, edges_2, walls, none_of(edges_c, binary), binary)
+    edges_2, walls, parent, top, top_parent = prepare(second, second, strides)
+    births_20, deaths_20 = component_pairs(second, strides, parent, sorted_edges(second, strides, edges_2), edges_2)
+    starts_2 = none if binary else np.full(size + 1, -1, np.int32)
+    births_22, deaths_22, rest_2 = cavity_pairs(second, strides, top, top_parent, walls, top_c, starts_2)
+    births_21, deaths_21, reduction_2 = loop_pairs(second, strides, edges_2, rest_2, none_of(edges_c, binary), binary)
 
     # What the second image lacks needs no comparison.
     compared = len(births_20) + len(births_21) + len(births_22) > 0
     if binary and compared:
-        edges_c, walls_c, parent_c, top_c, top_parent_c = prepare(comparison, strides)
-    matched_0, matched_1, matched_2 = unmatched, unmatched, unmatched
+        edges_c, walls_c, parent_c, top_c, top_parent_c = prepare(comparison, comparison, strides)
+    matched_0, matched_1, matched_2, rest_c = unmatched, unmatched, unmatched, none
 
-    edges_1, walls_1, parent, top, top_parent = prepare(first, strides)
-    births_10, deaths_10 = component_pairs(first, strides, parent, edges_1)
+    edges_1, walls, parent, top, top_parent = prepare(first, first, strides)
+    births_10, deaths_10 = component_pairs(first, strides, parent, sorted_edges(first, strides, edges_1), edges_1)
     if compared:
         ordered = comparison if binary else second
-        killed_first, killed_second = matched_components(
-            comparison, floor, first, ordered, binary, strides, parent_c, edges_c
+        detach_vertices(strides, first, parent_c, edges_c)
+        if not binary:
+            detach_vertices(strides, second, parent_c, edges_c)
+        order = sorted_edges(comparison, strides, edges_c)
+        killed_1, killed_2 = matched_components(
+            comparison, floor, first, ordered, binary, strides, parent_c, order, edges_c
         )
-        matched_0 = match_births(killed_first, killed_second, births_10, births_20)
+        matched_0 = match_births(killed_1, killed_2, births_10, births_20)
 
-    starts_first = np.full(size + 1 if len(births_22) > 0 else 0, -1, np.int32)
-    births_12, deaths_12 = cavity_pairs(first, strides, top, top_parent, walls_1, top_c, starts_first)
+    starts_1 = np.full(size + 1 if len(births_22) > 0 else 0, -1, np.int32)
+    births_12, deaths_12, rest_1 = cavity_pairs(first, strides, top, top_parent, walls, top_c, starts_1)
     if compared:
-        births, deaths = cavity_pairs(comparison, strides, top_c, top_parent_c, walls_c, top_c, none)
+        births, deaths, rest_c = cavity_pairs(comparison, strides, top_c, top_parent_c, walls_c, top_c, none)
         if len(births_22) > 0:
             births, deaths = positive_cavities(comparison, floor, strides, births, deaths, top_c)
-            matched_2 = match_cavities(births, deaths, starts_first, starts_second, binary, births_12, births_22)
+            matched_2 = match_cavities(births, deaths, starts_1, starts_2, binary, births_12, births_22)
 
     others = none_of(edges_c, len(births_21) == 0)
-    births_11, deaths_11, reduction_1 = loop_pairs(first, strides, edges_1, walls_1, others, False)
+    births_11, deaths_11, reduction_1 = loop_pairs(first, strides, edges_1, rest_1, others, False)
     if len(births_11) > 0 and len(births_21) > 0:
+        loops_1, loops_2 = (births_11, edges_1, reduction_1), (births_21, edges_2, reduction_2)
         matched_1 = matched_loops(
-            first,
-            second,
-            comparison,
-            floor,
-            binary,
-            strides,
-            edges_c,
-            walls_c,
-            (births_11, edges_1, reduction_1),
-            (births_21, edges_2, reduction_2),
+            first, second, comparison, floor, binary, strides, edges_c, rest_c, loops_1, loops_2
         )
     return (
         (births_10, deaths_10, births_20, deaths_20, matched_0),
@@ -162,15 +149,13 @@ def match_3d(first, second, strides, binary):  # type: ignore[no-untyped-def]
 
 
 @jit
-def match(first_bits, second_bits, shape, strides):  # type: ignore[no-untyped-def]
-    """Betti matching of two images given as bit patterns of float32; :func:`located` for each dimension.
+def match(first_image, second_image, shape, strides):  # type: ignore[no-untyped-def]
+    """Betti matching of two images given as their float32 values in a row; :func:`located` for each dimension.
 
     The shape has 0 in front in 2D. Tells first whether either image is finite; if one is not, there are no dimensions.
     """
-    size = (shape[0] + 2 if shape[0] > 0 else 1) * (shape[1] + 2) * (shape[2] + 2)
-    first, second = np.empty(size, np.int32), np.empty(size, np.int32)
-    finite_1, within, _ = fill_keys(first_bits, shape, first)
-    finite_2, _, mask = fill_keys(second_bits, shape, second)
+    first, finite_1, within, _ = keys_of(first_image, shape)
+    second, finite_2, _, mask = keys_of(second_image, shape)
     if not (finite_1 and finite_2):  # nothing of this will be looked at
         first[:] = ABSENT
         second[:] = ABSENT

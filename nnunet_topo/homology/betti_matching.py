@@ -102,11 +102,10 @@ def betti_matching(prediction: Image, target: Image) -> BettiMatching:
         )
     from nnunet_topo.homology._matching import match  # numba is only needed from here on
 
-    negated = [np.subtract(np.float32(1), image) for image in (first, second)]
     shape = (*(0,) * (3 - first.ndim), *first.shape)
     padded = [size + 2 for size in first.shape]
     strides = tuple(int(np.prod(padded[axis + 1 :])) for axis in range(first.ndim))
-    finite, dimensions = match(negated[0].view(np.int32).ravel(), negated[1].view(np.int32).ravel(), shape, strides)
+    finite, dimensions = match(first.ravel(), second.ravel(), shape, strides)
     for image, is_finite, name in zip((first, second), finite, ("prediction", "target"), strict=True):
         if not is_finite:
             count = np.count_nonzero(~np.isfinite(image))
@@ -114,8 +113,8 @@ def betti_matching(prediction: Image, target: Image) -> BettiMatching:
     return BettiMatching(
         first.shape,
         tuple(_dimension(first, second, *pairs) for pairs in dimensions),
-        int(negated[0].argmin()),
-        int(negated[1].argmin()),
+        int(np.subtract(np.float32(1), first).argmin()),
+        int(np.subtract(np.float32(1), second).argmin()),
     )
 
 

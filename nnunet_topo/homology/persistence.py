@@ -45,16 +45,15 @@ def persistence_pairs(image: Image) -> Persistence:
     values = as_float32(image, "image of a persistence diagram")
     from nnunet_topo.homology._persistence import pairs_of  # numba is only needed from here on
 
-    negated = np.subtract(np.float32(1), values)
     shape = (*(0,) * (3 - values.ndim), *values.shape)
     padded = [size + 2 for size in values.shape]
     strides = tuple(int(np.prod(padded[axis + 1 :])) for axis in range(values.ndim))
-    finite, dimensions = pairs_of(negated.view(np.int32).ravel(), shape, strides)
+    finite, dimensions = pairs_of(values.ravel(), shape, strides)
     if not finite:
         count = np.count_nonzero(~np.isfinite(values))
         raise ValueError(f"The image of a persistence diagram must be finite; {count} of its voxels are not.")
     return Persistence(
         values.shape,
         tuple(make_pairs(values, births, deaths) for births, deaths in dimensions),
-        int(negated.argmin()),
+        int(np.subtract(np.float32(1), values).argmin()),
     )
