@@ -43,8 +43,8 @@ def test_the_demo_registers_a_synthetic_mandible_and_says_so(tmp_path, monkeypat
     assert command.main([*files, *landmarks, "-o", str(tmp_path / "again"), "--seed", "3"]) == 0
     again = json.loads((tmp_path / "again" / "quality.json").read_text())
     first = json.loads((folder / "quality.json").read_text())
-    # the transform is the same; the landmarks in the file are rounded to a tenth of a micrometre
-    assert abs(again["target_registration_error_mm"] - first["target_registration_error_mm"]) < 1e-3
+    # by the segmentations alone, which is less exact
+    assert first["target_registration_error_mm"] < again["target_registration_error_mm"] - 0.03 < 0.3
 
 
 def test_folders_give_channels_for_sure_cases_and_exit_code_2_where_one_is_not(tmp_path, capsys):

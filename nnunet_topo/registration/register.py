@@ -144,7 +144,8 @@ def _quality(
         raise ValueError(f"The fields of view do not overlap: after the best alignment only "
                          f"{100 * fit.visible_share:.0f} % of the bone lies within both. Give images that show the "
                          "same part of it.")
-    bend = curvature(pair.loss(best.motion, stage), best.parameters, device=device, dtype=dtype)[:-1, :-1]
+    step = 0.5 if any(name == "intensity" for name, _ in stage.terms) else 0.1  # intensities have kinks
+    bend = curvature(pair.loss(best.motion, stage), best.parameters, step=step, device=device, dtype=dtype)[:-1, :-1]
     stiffness = np.linalg.eigvalsh(bend[:6, :6])
     conditioning = float(max(stiffness[0], 0) / max(stiffness[-1], 1e-12))
     matrix = best.motion.matrix(torch.as_tensor(best.parameters[:-1], dtype=dtype, device=device))

@@ -77,8 +77,9 @@ def ct_image(anatomy: Anatomy, grid: sitk.Image, transform: sitk.Transform, rng:
     soft = _blend(on_grid(anatomy.air, grid, transform, -1), soft, -900.0, width=0.1)
     cortex = on_grid(anatomy.cortex, grid, transform, _CORTEX)
     image = _bone(-on_grid(anatomy.upper, grid, transform), soft, cortex, 1300.0, 500.0)
-    image = _bone(-on_grid(anatomy.bare, grid, transform), image, cortex, 1300.0, 450.0)
-    image = _blend(_crowns(anatomy, grid, transform), image, 1900.0)
+    bare = on_grid(anatomy.bare, grid, transform)
+    image = _bone(-bare, image, cortex, 1300.0, 450.0)
+    image = _blend(_crowns(on_grid(anatomy.full, grid, transform), bare), image, 1900.0)
     image = gaussian_filter(image, _VOXEL, truncate=4)
     return _image(image + 60 * rng.standard_normal(image.shape, dtype=np.float32), grid)
 
@@ -93,11 +94,11 @@ def mr_image(anatomy: Anatomy, grid: sitk.Image, transform: sitk.Transform, rng:
     cortex = on_grid(anatomy.cortex, grid, transform, _CORTEX)
     opened = sitk.CompositeTransform([anatomy.opening, transform])
     image = _bone(-on_grid(anatomy.upper, grid, opened), soft, cortex, 30.0, 250.0)
-    depth = -on_grid(anatomy.bare, grid, transform)
-    image = _blend(depth, image, 30.0)
+    bare = on_grid(anatomy.bare, grid, transform)
+    image = _blend(-bare, image, 30.0)
     marrow = -on_grid(anatomy.bare, grid, sitk.CompositeTransform([transform, shifted])) - cortex
     image = image + 250.0 * _step(marrow)
-    image = _blend(_crowns(anatomy, grid, transform), image, 15.0)
+    image = _blend(_crowns(on_grid(anatomy.full, grid, transform), bare), image, 15.0)
     image = gaussian_filter(image, _VOXEL, truncate=4)
     for axis in range(3):
         wave = np.cos(rng.uniform(0, np.pi) + np.linspace(0, rng.uniform(1, np.pi), image.shape[axis]))
@@ -106,9 +107,8 @@ def mr_image(anatomy: Anatomy, grid: sitk.Image, transform: sitk.Transform, rng:
     return _image(np.hypot(image + real, imaginary), grid)
 
 
-def _crowns(anatomy: Anatomy, grid: sitk.Image, transform: sitk.Transform) -> Array:
+def _crowns(full: Array, bare: Array) -> Array:
     """How deep within a tooth, where it stands out of the bone, in mm."""
-    full, bare = on_grid(anatomy.full, grid, transform), on_grid(anatomy.bare, grid, transform)
     return np.where(full < bare - 0.3, -full, -30)
 
 
