@@ -53,6 +53,23 @@ def test_the_mr_segmentation_is_thinner_and_the_motion_within_its_limits(pair):
     assert pair.rotation_degrees <= 30 and pair.shift_mm <= 40 and pair.cut_mm <= 40
 
 
+def test_images_change_nothing_of_the_shapes(pair):
+    alone = mandible_pair(3, coarseness=2)
+    assert alone.fixed_image is None and np.array_equal(voxels(alone.fixed), voxels(pair.fixed))
+    assert np.array_equal(voxels(alone.moving), voxels(pair.moving))
+
+
+def test_soft_tissue_does_not_move_along_with_the_bone():
+    pair = mandible_pair(3, coarseness=2, thinning="none", cut_mm=0, images=True)
+    bone = voxels(sitk.BinaryDilate(pair.fixed, [3] * 3)) > 0
+    fat = (voxels(pair.fixed_image) < -20) & (voxels(pair.fixed_image) > -200) & ~bone
+    moved = sitk.Resample(pair.moving_image, pair.fixed, pair.transform, sitk.sitkLinear, -1)
+    bright = voxels(sitk.DiscreteGaussian(moved, 1.0)) > 200
+    seen = (voxels(moved) >= 0) & ~bone
+    agree = (fat == bright)[seen].mean()
+    assert 0.6 < agree < 0.95  # fat is bright in MR, at about the same places
+
+
 def test_cortex_is_bright_in_ct_and_dark_in_mr(pair):
     for image, label, brighter in ((pair.fixed_image, pair.fixed, True), (pair.moving_image, pair.moving, False)):
         mask = voxels(label) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813  its customary name
 
 from nnunet_topo.commands import register as command
+from nnunet_topo.registration import stages
 from nnunet_topo.registration.cases import cases_of, read_segmentation
 from nnunet_topo.synthetic import mandible_pair
 
@@ -41,8 +43,8 @@ def test_the_demo_registers_a_synthetic_mandible_and_says_so(tmp_path, monkeypat
     assert command.main([*files, *landmarks, "-o", str(tmp_path / "again"), "--seed", "3"]) == 0
     again = json.loads((tmp_path / "again" / "quality.json").read_text())
     first = json.loads((folder / "quality.json").read_text())
-    # the transform is the same; the landmarks in the file are rounded to a tenth of a micrometre
-    assert abs(again["target_registration_error_mm"] - first["target_registration_error_mm"]) < 1e-3
+    # by the segmentations alone, which is less exact
+    assert first["target_registration_error_mm"] < again["target_registration_error_mm"] - 0.03 < 0.3
 
 
 def test_folders_give_channels_for_sure_cases_and_exit_code_2_where_one_is_not(tmp_path, capsys):
@@ -61,6 +63,28 @@ def test_folders_give_channels_for_sure_cases_and_exit_code_2_where_one_is_not(t
     assert code == 2 and "1 of 2 case(s) are sure" in capsys.readouterr().out
     assert sorted(file.name for file in (out / "channels").iterdir()) == ["a_0000.nii.gz", "a_0001.nii.gz"]
     assert all(file.name.startswith("UNSURE_") for file in (out / "b").iterdir())
+
+
+def box(offset: int) -> sitk.Image:
+    values = np.zeros((36, 36, 36), np.uint8)
+    values[offset:offset + 9, 8:22, 6:27] = 1
+    return sitk.GetImageFromArray(values)
+
+
+@pytest.mark.parametrize("iterations, words", [(60, "A different pose fits nearly as well"),
+                                               (1, "did not come to rest")])
+def test_what_is_not_sure_has_exit_code_2_and_says_why(iterations, words, tmp_path, capsys, monkeypatch):
+    ladder = tuple(replace(stage, iterations=min(stage.iterations, iterations))
+                   for stage in stages.SIMILARITIES["combined"])
+    monkeypatch.setitem(stages.SIMILARITIES, "combined", ladder)
+    for name, offset in (("one", 5), ("two", 9)):
+        sitk.WriteImage(box(offset), str(tmp_path / f"{name}.nii.gz"))
+    out = tmp_path / "out"
+    assert command.main(["-fixed", str(tmp_path / "one.nii.gz"), "-moving", str(tmp_path / "two.nii.gz"),
+                         "-o", str(out)]) == 2
+    printed = capsys.readouterr().out
+    assert "NOT SURE" in printed and words in printed
+    assert all(file.name.startswith("UNSURE_") for file in out.iterdir())
 
 
 def test_errors_are_sentences_with_exit_code_1(tmp_path, capsys):

@@ -106,7 +106,7 @@ def test_starts_are_rotations_that_bring_axes_onto_each_other(pair):
 
 @pytest.mark.parametrize("kind", ["rigid", "affine"])
 @pytest.mark.parametrize("term, scale", [("surface", 1.2), ("ridge", 8), ("skeleton", 8), ("mask", 3),
-                                         ("intensity", 3)])
+                                         ("intensity", 3), ("intensity", 1.2)])
 def test_the_gradient_of_each_similarity_is_its_derivative(pair, term, scale, kind):
     motion = motion_of(pair, kind)
     loss = pair.loss(motion, Stage(((term, 1.0),), scale, points=300))

@@ -131,7 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnUNetv2_topo_register",
         description="Registers a bone that two modalities show, e.g. the mandible from MR onto CT, by the shapes of "
-        "its segmentations: medial ridges from far away, then surfaces with the difference in thickness estimated. "
+        "its segmentations: medial ridges from far away, then surfaces with the difference in thickness estimated, "
+        "and with both images, where given. "
         "Takes two files, or two folders with CASE.nii.gz in both. Writes the transform (ITK, 3D Slicer), the moved "
         "segmentation and image on the fixed grid, quality.json and a picture; with both images also CASE_0000 and "
         "CASE_0001, nnU-Net's channels. Exit code 2 where a result is not sure: its files then begin with UNSURE_.")

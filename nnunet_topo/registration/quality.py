@@ -17,7 +17,7 @@ from nnunet_topo.registration.similarities import Motion
 INLIER_MM = 1.5  # surface within this of the other one, after the offset
 SKELETON_MM = 2.0  # ridge within this of the other one
 LEAST_GAP = 0.15  # the next best pose must be worse by this share
-LEAST_INLIERS = 0.5
+LEAST_INLIERS = 0.8  # right poses have above 0.9, with a condyle and teeth missing; wrong ones up to 0.75
 LEAST_CURVATURE = 0.01  # of the flattest direction against the steepest
 LEAST_VISIBLE = 0.1
 SEEN = 0.5  # weight above which a point is within the other's field of view
@@ -34,7 +34,8 @@ class Quality:
         mask_dice, skeleton_overlap: overlap of masks; share of either medial ridge within 2 mm of the other.
         skeleton_distance_mm, surface_distance_mm: mean distances in both directions, without the offset.
         target_registration_error_mm: mean over common landmarks; each of them in ``landmark_errors_mm``.
-        runner_up_gap: by which share the loss of the next best, different pose is higher; inf if there is none.
+        runner_up_gap: by which share the next best, different pose fits worse; inf if there is none. See
+            :func:`nnunet_topo.registration.search.runner_up_gap`.
         conditioning: curvature of the loss along its flattest direction against the steepest; near 0 it slides.
         smallest_jacobian: 1 for rigid; at most 0 where a deformation folds.
         rotation_degrees: of the linear part.
@@ -107,18 +108,6 @@ def _dice(motion: Motion, parameters: Tensor, fixed: Shape, moving: Shape) -> fl
     return float(2 * (one & two).sum() / (one.sum() + two.sum()).clamp_min(1))
 
 
-def runner_up_gap(losses: list[float], *, shared_information: bool) -> float:
-    """By which share the second of sorted losses is worse than the first; inf where there is one.
-
-    Of mutual information, whose loss stays near 1, by which share the information (one minus the loss) is less.
-    """
-    if len(losses) < 2:
-        return float(np.inf)
-    if shared_information:
-        return (1 - losses[0]) / max(1 - losses[1], 1e-9) - 1
-    return losses[1] / max(losses[0], 1e-9) - 1
-
-
 def landmark_errors(
     transform: sitk.Transform, fixed: Mapping[str, NDArray[np.floating]] | None,
     moving: Mapping[str, NDArray[np.floating]] | None,
@@ -140,7 +129,7 @@ def doubts(quality: Fit, gap: float, conditioning: float, jacobian: float, conve
                        "right one cannot be told from the shapes. Look at both, or give more of the bone.")
     if quality.inlier_share < LEAST_INLIERS:
         reasons.append(f"Only {100 * quality.inlier_share:.0f} % of the surfaces fit each other. Perhaps they are not "
-                       "the same bone, or a segmentation is poor.")
+                       "the same bone, or not the same part of it, or a segmentation is poor.")
     if conditioning < LEAST_CURVATURE:
         reasons.append("The shapes hardly hold the bone in one direction or around one axis, so that it slides there. "
                        "Give a larger field of view.")

@@ -18,11 +18,11 @@ from nnunet_topo.registration.checks import (
 )
 from nnunet_topo.registration.deformable import Deformed, deform
 from nnunet_topo.registration.optimiser import curvature
-from nnunet_topo.registration.quality import Quality, runner_up_gap
+from nnunet_topo.registration.quality import Quality
 from nnunet_topo.registration.result import Registration, on_fixed_grid
-from nnunet_topo.registration.search import Candidate, refine, search
+from nnunet_topo.registration.search import Candidate, refine, runner_up_gap, search
 from nnunet_topo.registration.shapes import Shape, prepare
-from nnunet_topo.registration.stages import FINE, SIMILARITIES, Pair, Stage
+from nnunet_topo.registration.stages import SIMILARITIES, Pair, stages_of
 
 TRANSFORMS = ("rigid", "similarity", "affine", "deformable")
 Landmarks = Mapping[str, NDArray[np.floating]]
@@ -41,8 +41,9 @@ def register(
 
     Grids, spacings, oblique axes and fields of view may differ; all is done in physical space (mm). "combined", the
     default, brings medial ridges together from far away, from five starts, and then the surfaces, with the difference
-    in thickness estimated as an offset. Thinning on one side only is equivalent to a shift, which no method that sees
-    shapes alone can take away.
+    in thickness estimated as an offset; where both images are given, it ends with the intensities near the bone as a
+    further term. Thinning on one side only is equivalent to a shift, which no method that sees shapes alone can take
+    away.
 
     Args:
         fixed, moving: 3D label maps or probability maps (0 to 1) of one bone; pieces of less than 5 % are dropped.
@@ -50,9 +51,9 @@ def register(
             velocity field, which does not fold).
         by: "combined"; "skeleton" (medial ridge and curve skeleton, robust chamfer distance); "mask" (soft Dice, aware
             of the field of view); "surface" (symmetric, with the offset); "intensity" (normalised mutual information
-            of the images, near the bone; a deformable one then follows the surfaces).
-        fixed_image, moving_image: intensities on the grids of the segmentations; needed for "intensity", else only
-            moved along.
+            of the images, near the bone). A deformable one, after its affine part, follows the surfaces.
+        fixed_image, moving_image: intensities on the grids of the segmentations; needed for "intensity", used by
+            "combined" where both are given, else only moved along.
         fixed_landmarks, moving_landmarks: name to position (3,) in mm, to measure the error.
         label: of the bone in both label maps; None takes all labels, which must be the same in both.
         moved_skeleton: for "deformable", weight of the differentiable skeleton of the moved probability map.
@@ -75,7 +76,7 @@ def register(
     if transform == "deformable":
         deformed = deform(pair, best, moved_skeleton=moved_skeleton, progress=progress)
     found = deformed.transform if deformed else best.motion.to_sitk(best.parameters[:-1])
-    quality = _quality(pair, best, deformed, gap, SIMILARITIES[by][-1], found, fixed_landmarks, moving_landmarks)
+    quality = _quality(pair, best, deformed, gap, found, fixed_landmarks, moving_landmarks)
     return Registration(
         found, on_fixed_grid(moving, fixed, found),
         None if moving_image is None else on_fixed_grid(moving_image, fixed, found),
@@ -115,23 +116,25 @@ def shapes_of(
 
 def linear_fit(pair: Pair, kind: str, by: str = "combined", progress: bool = False) -> tuple[Candidate, float]:
     """The best rigid pose, with more freedom from there on where asked for, and by how much the next one is worse."""
-    poses = search(pair, SIMILARITIES[by], progress)
-    best, gap = poses[0], runner_up_gap([pose.loss for pose in poses], shared_information=by == "intensity")
+    poses = search(pair, stages_of(by, pair.has_images), progress)
+    best, gap = poses[0], runner_up_gap(pair, poses)
     if kind == "rigid":
         return best, gap
     motion = best.motion.restarted(best.parameters[:-1], kind)
     parameters = np.append(np.zeros(motion.count), best.parameters[-1])
     freed = Candidate(motion, parameters, history=list(best.history))
-    for stage in FINE[by]:
+    for stage in stages_of(by, pair.has_images, fine=True):
         refine(pair, freed, stage)
     return freed, gap
 
 
 def _quality(
-    pair: Pair, best: Candidate, deformed: Deformed | None, gap: float, stage: Stage, found: sitk.Transform,
+    pair: Pair, best: Candidate, deformed: Deformed | None, gap: float, found: sitk.Transform,
     fixed_landmarks: Landmarks | None, moving_landmarks: Landmarks | None,
 ) -> Quality:  # fmt: skip
     device, dtype = pair.fixed.surface.device, pair.fixed.surface.dtype
+    stage = best.stage
+    assert stage is not None
     motion, parameters = (deformed.motion, deformed.parameters) if deformed else (best.motion, best.parameters)
     vector = torch.as_tensor(parameters, dtype=dtype, device=device)
     estimates = any(name == "surface" for name, _ in stage.terms) or deformed is not None
@@ -141,7 +144,8 @@ def _quality(
         raise ValueError(f"The fields of view do not overlap: after the best alignment only "
                          f"{100 * fit.visible_share:.0f} % of the bone lies within both. Give images that show the "
                          "same part of it.")
-    bend = curvature(pair.loss(best.motion, stage), best.parameters, device=device, dtype=dtype)[:-1, :-1]
+    step = 0.5 if any(name == "intensity" for name, _ in stage.terms) else 0.1  # intensities have kinks
+    bend = curvature(pair.loss(best.motion, stage), best.parameters, step=step, device=device, dtype=dtype)[:-1, :-1]
     stiffness = np.linalg.eigvalsh(bend[:6, :6])
     conditioning = float(max(stiffness[0], 0) / max(stiffness[-1], 1e-12))
     matrix = best.motion.matrix(torch.as_tensor(best.parameters[:-1], dtype=dtype, device=device))

@@ -52,7 +52,7 @@ class Shape:
         grid = self.occupancy.grid
         skeleton = thin(self.occupancy.values[0, 0].cpu().numpy() > 0.5, border="anchored")
         points = grid.points(np.argwhere(skeleton)[:, ::-1].astype(float))
-        inside = self._tensor(points)
+        inside = self.tensor(points)
         inside = inside[self.view.depth_mm(inside) > 0]
         return inside[_order(len(inside), self.seed)]
 
@@ -64,7 +64,7 @@ class Shape:
     def blurred(self, millimetres: float) -> Volume:
         """The occupancy on the coarse grid, blurred by a standard deviation."""
         grid = self._coarse_grid
-        values = self.occupancy.sample(self._tensor(grid.all_points())).reshape(tuple(grid.size)[::-1]).cpu().numpy()
+        values = self.occupancy.sample(self.tensor(grid.all_points())).reshape(tuple(grid.size)[::-1]).cpu().numpy()
         return self._volume(gaussian_filter(values, millimetres / grid.spacing[0], truncate=3), grid)
 
     def to(self, dtype: torch.dtype) -> Shape:
@@ -89,7 +89,8 @@ class Shape:
         away[tuple(index.T[::-1])] = False
         return self._volume(distance_transform_edt(away, sampling=grid.spacing[0]), grid)
 
-    def _tensor(self, array: NDArray[np.floating]) -> Tensor:
+    def tensor(self, array: NDArray[np.floating]) -> Tensor:
+        """An array in the shape's precision, on its device."""
         return torch.as_tensor(array, dtype=self.surface.dtype, device=self.surface.device)
 
     def _volume(self, values: NDArray[np.floating], grid: Grid) -> Volume:
@@ -121,6 +122,13 @@ def prepare(
     smooth = gaussian_filter(distance, 0.6, truncate=3)
     return Shape(Volume(occupancy, grid, device), Volume(smooth, grid, device), seen(surface, _CUT_MM),
                  seen(ridge, 0), view, centre, axes, seed)
+
+
+def around(shape: Shape, reach_mm: float) -> Tensor:
+    """Voxels (N, 3) of a coarse grid within a distance of the bone, in a random order by the seed."""
+    points = shape.tensor(shape.ridge_distance.grid.all_points())
+    near = points[shape.distance.sample_distance(points) < reach_mm]
+    return near[torch.as_tensor(_order(len(near), shape.seed), device=near.device)]
 
 
 def signed_distance(occupancy: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:

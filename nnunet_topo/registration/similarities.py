@@ -74,17 +74,14 @@ def soft_dice(
     return 1 - 2 * (weight * one * two).sum() / both.clamp_min(1e-6)
 
 
-def mutual_information(
-    motion: Motion, parameters: Tensor, moving: Shape, *, fixed_values: Tensor, moving_image: Volume, points: Tensor,
-    bins: int = 32,
-) -> Tensor:  # fmt: skip
-    """Two minus the normalised mutual information (1 to 2) of intensities at fixed ``points`` (N, 3).
+def mutual_information(values: Tensor, image: Volume, places: Tensor, other: Shape, *, bins: int = 32) -> Tensor:
+    """Two minus the normalised mutual information (1 to 2) of ``values`` (N,) and the other image at ``places`` (N, 3).
 
     Both are scaled to 0 to 1. The joint histogram is by linear windows (F. Maes et al., IEEE TMI 16, 1997; C. Studholme
-    et al., Pattern Recognition 32, 1999), weighted by the moving field of view.
+    et al., Pattern Recognition 32, 1999), weighted by the other field of view.
     """
-    places, weight = _moved(motion.forward(parameters, points), moving)
-    joint = _windows(fixed_values, bins).T @ (_windows(moving_image.sample(places), bins) * weight[:, None])
+    weight = other.view.weight(places, FLOOR)
+    joint = _windows(values, bins).T @ (_windows(image.sample(places), bins) * weight[:, None])
     joint = joint / joint.sum() + 1e-10
     entropy = -(joint * joint.log()).sum()
     one, two = joint.sum(1), joint.sum(0)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
 import torch
 from torch import Tensor
 
 from nnunet_topo.registration import similarities
+from nnunet_topo.registration.intensities import EDGE_MM, SAMPLES, Intensities
 from nnunet_topo.registration.optimiser import Loss
-from nnunet_topo.registration.shapes import Shape
+from nnunet_topo.registration.shapes import Shape, around
 from nnunet_topo.registration.similarities import Motion
-from nnunet_topo.registration.volumes import Grid, Volume
 
 THICKEST_OFFSET_MM = 3.0  # by which one modality may be thinner than the other, all around
-_EDGE_MM = 14.0  # around the bone, for overlap and intensities
-_SAMPLES = 12_000
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,16 @@ SIMILARITIES: dict[str, tuple[Stage, ...]] = {
     "surface": _ladder({"surface": 1}, (20, 800), (8, 1500), (3, 2000), (1.2, 4000)),
     "intensity": _ladder({"intensity": 1}, (6, 0), (3, 0), (1.5, 0)),
 }
-FINE: dict[str, tuple[Stage, ...]] = {  # from a start that is already good, as similarity and affine are
-    name: stages[-2:] for name, stages in SIMILARITIES.items()
-}
+_WITH_IMAGES = Stage((("surface", 1), ("intensity", 2)), 1.2)  # the last one of "combined"
+
+
+def stages_of(by: str, images: bool, fine: bool = False) -> tuple[Stage, ...]:
+    """The stages of a similarity; "combined" ends with both images where they are there.
+
+    ``fine`` leaves out what comes from far away, for a start that is already good, as similarity and affine have.
+    """
+    stages = SIMILARITIES[by][-2 if fine else 0:]
+    return (*stages, _WITH_IMAGES) if by == "combined" and images else stages
 
 
 class Pair:
@@ -56,8 +61,13 @@ class Pair:
         self, fixed: Shape, moving: Shape, fixed_image: sitk.Image | None = None, moving_image: sitk.Image | None = None
     ) -> None:
         self.fixed, self.moving = fixed, moving
-        self._images = (fixed_image, moving_image)
+        self._images = [image for image in (fixed_image, moving_image) if image is not None]
         self._kept: dict[tuple[str, float], tuple] = {}
+
+    @property
+    def has_images(self) -> bool:
+        """Whether both images were given."""
+        return len(self._images) == 2
 
     def loss(self, motion: Motion, stage: Stage) -> Loss:
         """Of the motion's parameters with, as the last one, the offset of thickness in mm."""
@@ -85,7 +95,7 @@ class Pair:
 
     def _mask(self, scale: float) -> Callable[[Motion, Tensor], Tensor]:
         one, two = self.fixed.blurred(scale), self.moving.blurred(scale)
-        points = self._around_fixed(max(_EDGE_MM, 2 * scale))
+        points = around(self.fixed, max(EDGE_MM, 2 * scale))[:SAMPLES]
 
         def term(motion: Motion, parameters: Tensor) -> Tensor:
             return similarities.soft_dice(motion, parameters, self.moving, fixed_blurred=one, moving_blurred=two,
@@ -93,35 +103,21 @@ class Pair:
 
         return term
 
+    @cached_property
+    def _intensities(self) -> list[Intensities]:
+        return [Intensities(image, shape) for image, shape in zip(self._images, (self.fixed, self.moving), strict=True)]
+
     def _intensity(self, scale: float) -> Callable[[Motion, Tensor], Tensor]:
-        if None in self._images:
+        if not self.has_images:
             raise ValueError("by='intensity' compares the images themselves; give fixed_image and moving_image "
                              "(-fixed_image, -moving_image), or another similarity.")
-        one, two = (self._smoothed(image, scale) for image in self._images if image is not None)
-        points = self._around_fixed(_EDGE_MM)
-        points = points[self.fixed.view.depth_mm(points) > 0]
-        values = one.sample(points)
+        one, two = (intensities.smoothed(scale) for intensities in self._intensities)
+        here, there = (intensities.points(scale) for intensities in self._intensities)
+        values, other_values = one.sample(here), two.sample(there)
 
         def term(motion: Motion, parameters: Tensor) -> Tensor:
-            return similarities.mutual_information(motion, parameters, self.moving, fixed_values=values,
-                                                   moving_image=two, points=points)
+            forth, back = motion.forward(parameters, here), motion.backward(parameters, there)
+            return (similarities.mutual_information(values, two, forth, self.moving)
+                    + similarities.mutual_information(other_values, one, back, self.fixed)) / 2
 
         return term
-
-    def _around_fixed(self, reach_mm: float) -> Tensor:
-        """Voxels (N, 3) of the fixed coarse grid within a distance of the bone; a seeded sample of them."""
-        grid = self.fixed.ridge_distance.grid
-        points = torch.as_tensor(grid.all_points(), dtype=self.fixed.surface.dtype, device=self.fixed.surface.device)
-        near = points[self.fixed.distance.sample_distance(points) < reach_mm]
-        order = np.random.default_rng(self.fixed.seed).permutation(len(near))[:_SAMPLES]
-        return near[torch.as_tensor(order, device=near.device)]
-
-    def _smoothed(self, image: sitk.Image, scale: float) -> Volume:
-        """An image with the values from its 1st to its 99th percentile as 0 to 1, smoothed and thinned out."""
-        smooth = sitk.SmoothingRecursiveGaussian(sitk.Cast(image, sitk.sitkFloat32), scale / 2)
-        shrink = [max(1, int(scale / 2 / step)) for step in image.GetSpacing()]
-        smooth = sitk.Shrink(smooth, shrink)
-        values = sitk.GetArrayFromImage(smooth)
-        low, high = np.percentile(values, (1, 99))
-        scaled = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
-        return Volume(scaled, Grid.of(smooth), self.fixed.surface.device, self.fixed.surface.dtype)

@@ -16,7 +16,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from nnunet_topo.synthetic.mandible import Floats, Mandible, implicit_function, mandible
-from nnunet_topo.synthetic.mandible_scans import ct_image, grid_around, mr_image, on_grid
+from nnunet_topo.synthetic.mandible_images import Anatomy, ct_image, mr_image
+from nnunet_topo.synthetic.mandible_scans import grid_around, on_grid
 
 THINNING = ("mixed", "even", "one_sided", "none")
 _THINNEST = 2.3  # mm by which the MR segmentation is thinner at most
@@ -87,12 +88,15 @@ def mandible_pair(
     fixed = _label(on_grid(full, fixed_grid, to_bone), fixed_grid, rng, blemishes=False)
     moving = _label(on_grid(segmented, moving_grid, mr_to_bone), moving_grid, rng, blemishes=thinning != "none")
     landmarks = {name: point + place for name, point in bone.landmarks.items()}
+    ct = mr = None
+    if images:
+        own = np.random.default_rng((seed, 3))  # so that images change nothing of the shapes
+        anatomy = Anatomy(bone, full, own)
+        ct, mr = ct_image(anatomy, fixed_grid, to_bone, own), mr_image(anatomy, moving_grid, mr_to_bone, own)
     return MandiblePair(
         fixed, moving, transform, landmarks,
         {name: np.array(transform.TransformPoint(point.tolist())) for name, point in landmarks.items()},
-        angle, shift, deepest, missing,
-        ct_image(full, fixed_grid, to_bone, rng) if images else None,
-        mr_image(full, moving_grid, mr_to_bone, rng) if images else None)
+        angle, shift, deepest, missing, ct, mr)
 
 
 def _check(seed: int, thinning: str, rotation: float, shift: float, cut: float, coarseness: float) -> None:
