@@ -23,6 +23,12 @@ def ball(offset: float) -> sitk.Image:
     return sitk.GetImageFromArray((z**2 + y**2 + x**2 < 100).astype(np.uint8))
 
 
+def scan(segmentation: sitk.Image, seed: int) -> sitk.Image:
+    """An image with noise of its own: two without noise would tell the turns of a ball by their voxels."""
+    values = sitk.GetArrayFromImage(segmentation) + np.random.default_rng(seed).normal(0, 0.5, (36, 36, 36))
+    return sitk.GetImageFromArray(values.astype(np.float32))
+
+
 def test_the_demo_registers_a_synthetic_mandible_and_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "mandible_pair", coarse)
     arguments = ["--demo", "-o", str(tmp_path / "demo"), "--seed", "3"]
@@ -54,7 +60,7 @@ def test_folders_give_channels_for_sure_cases_and_exit_code_2_where_one_is_not(t
     for name, one, two in (("a", pair.fixed, pair.moving), ("b", ball(0), ball(1))):
         sitk.WriteImage(one, str(tmp_path / "ct" / f"{name}.nii.gz"))
         sitk.WriteImage(two, str(tmp_path / "mr" / f"{name}.nii.gz"))
-    for name, one, two in (("a", pair.fixed_image, pair.moving_image), ("b", ball(0), ball(1))):
+    for name, one, two in (("a", pair.fixed_image, pair.moving_image), ("b", scan(ball(0), 1), scan(ball(1), 2))):
         sitk.WriteImage(one, str(tmp_path / "ct_images" / f"{name}_0000.nii.gz"))
         sitk.WriteImage(two, str(tmp_path / "mr_images" / f"{name}_0000.nii.gz"))
     out = tmp_path / "out"
