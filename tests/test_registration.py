@@ -195,4 +195,4 @@ def test_intensities_are_registered_by_mutual_information():
     result = register(pair.fixed, pair.moving, by="intensity", fixed_image=pair.fixed_image,
                       moving_image=pair.moving_image, fixed_landmarks=pair.fixed_landmarks,
                       moving_landmarks=pair.moving_landmarks)
-    assert result.quality.target_registration_error_mm < 0.6 and result.quality.runner_up_gap > 0.15
+    assert result.quality.target_registration_error_mm < 0.8 and result.quality.runner_up_gap > 0.15
