@@ -381,7 +381,8 @@ def test_the_documentation_names_every_key_with_its_default():
     from nnunet_topo.study.settings import Study
 
     page = (Path(__file__).resolve().parents[1] / "docs" / "studies.md").read_text()
-    rows = dict(row.split(" | ")[:2] for row in page.splitlines() if row.startswith("| `"))
+    section = page.split("## The study file")[1].split("\n## ")[0]
+    rows = dict(row.split(" | ")[:2] for row in section.splitlines() if row.startswith("| `"))
     shown = {name.strip("|` "): default for names, default in rows.items() for name in names.split(",")}
     for field in fields(Study):
         default = shown.pop(field.name).strip(" |")
