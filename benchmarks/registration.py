@@ -63,17 +63,21 @@ def main() -> None:
     print(table([row for row in rows if row["kind"] == options.kind], options.methods))
 
 
-def measure(method: str, pair: MandiblePair) -> dict[str, float | bool]:
-    """Error, CPU seconds and, of ours, whether the result is sure."""
+def measure(method: str, pair: MandiblePair) -> dict[str, float | bool | str]:
+    """Error, CPU seconds and, of ours, whether the result is sure; a refused pair has an infinite error."""
     start = time.process_time()
-    extra: dict[str, float | bool] = {"cut_mm": pair.cut_mm, "condyle_missing": pair.condyle_missing}
+    extra: dict[str, float | bool | str] = {"cut_mm": pair.cut_mm, "condyle_missing": pair.condyle_missing}
     if method in BASELINES:
         transform = BASELINES[method](pair.fixed, pair.moving)
         sitk.Resample(pair.moving, pair.fixed, transform, sitk.sitkNearestNeighbor)
     else:
         images = (pair.fixed_image, pair.moving_image) if method in WITH_IMAGES else (None, None)
-        result = register(pair.fixed, pair.moving, by=method.removesuffix("_images"), fixed_image=images[0],
-                          moving_image=images[1])
+        try:
+            result = register(pair.fixed, pair.moving, by=method.removesuffix("_images"), fixed_image=images[0],
+                              moving_image=images[1])
+        except ValueError as refusal:
+            return {"error_mm": float("inf"), "seconds": time.process_time() - start, "sure": False,
+                    "refusal": str(refusal), **extra}
         transform = result.transform
         extra |= {"sure": result.sure, "gap": result.quality.runner_up_gap,
                   "conditioning": result.quality.conditioning, "inliers": result.quality.inlier_share}
