@@ -66,7 +66,8 @@ def prepared(patch: Sequence[int], features: Sequence[int], workers: int) -> Ite
 
 
 def measure(options: argparse.Namespace, configuration: str, plans: str) -> None:
-    seconds = seconds_of_epochs(["nnUNetTrainer", *options.trainers], options, configuration, plans)
+    names = list(dict.fromkeys(["nnUNetTrainer", *options.trainers]))  # named again, it would be measured twice
+    seconds = seconds_of_epochs(names, options, configuration, plans)
     print(f"patch {options.patch}, features {options.features}, {options.iterations} batches, {options.rounds} rounds, "
           f"{options.threads} thread(s), {options.workers} workers, {options.device}\n")
     print("| trainer | median s an epoch | to nnUNetTrainer | of each round |\n|---|---|---|---|")
