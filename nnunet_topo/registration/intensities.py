@@ -11,9 +11,7 @@ from nnunet_topo.registration.shapes import STEP_MM, Shape, around
 from nnunet_topo.registration.volumes import Grid, Volume
 
 EDGE_MM = 14.0  # around the bone, as far as it is seen
-SAMPLES = 12_000
 _NEAR_MM = 1.5  # of the surface, for fine scales: soft tissue does not move along, and fat within the bone is displaced
-_NEAR_SAMPLES = 6000
 _FINE_MM = 2.0  # scales up to this one are fine
 
 
@@ -41,10 +39,10 @@ class Intensities:
         smooth = gaussian_filter(values, scale_mm / 2 / (STEP_MM * every), truncate=2.5)
         return Volume(smooth, grid, self.shape.surface.device, self.shape.surface.dtype)
 
-    def points(self, scale_mm: float) -> Tensor:
+    def points(self, scale_mm: float, most: int) -> Tensor:
         """A seeded sample (N, 3) of the voxels that the image sees: the bone and around it; its surface, if fine."""
         fine = scale_mm <= _FINE_MM
         points = around(self.shape, _NEAR_MM if fine else EDGE_MM)
         if fine:
             points = points[self.shape.distance.sample_distance(points) > -_NEAR_MM]
-        return points[self.shape.view.depth_mm(points) > 0][:_NEAR_SAMPLES if fine else SAMPLES]
+        return points[self.shape.view.depth_mm(points) > 0][:most]

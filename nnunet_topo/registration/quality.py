@@ -79,22 +79,39 @@ class Fit:
 def fit(motion: Motion, parameters: Tensor, fixed: Shape, moving: Shape, offset: float) -> Fit:
     """Measure a pose on up to 8000 points of each surface and ridge."""
     with torch.no_grad():
-        surface, seen = [], []
-        for points, other, sign in ((motion.forward(parameters, fixed.surface[:8000]), moving, 1),
-                                    (motion.backward(parameters, moving.surface[:8000]), fixed, -1)):
-            visible = other.view.depth_mm(points) > 0
-            seen.append(visible.float().mean())
-            surface.append(sign * other.distance.sample_distance(points)[visible])
+        apart, visible_share = _surface_distances(motion, parameters, fixed, moving)
         ridge = []
         for points, other in ((motion.forward(parameters, fixed.ridge[:8000]), moving),
                               (motion.backward(parameters, moving.ridge[:8000]), fixed)):
             ridge.append(other.ridge_distance.sample_distance(points)[other.view.depth_mm(points) > 0])
         dice = _dice(motion, parameters, fixed, moving)
-    apart, medial = torch.cat(surface), torch.cat(ridge)
+    medial = torch.cat(ridge)
     if not len(apart) or not len(medial):
-        return Fit(float(torch.stack(seen).mean()), 0.0, dice, 0.0, np.inf, np.inf)
-    return Fit(float(torch.stack(seen).mean()), float(((apart - offset).abs() < INLIER_MM).float().mean()), dice,
-               float((medial < SKELETON_MM).float().mean()), float(medial.mean()), float(apart.abs().mean()))
+        return Fit(visible_share, 0.0, dice, 0.0, np.inf, np.inf)
+    return Fit(visible_share, _inlier_share(apart, offset), dice, float((medial < SKELETON_MM).float().mean()),
+               float(medial.mean()), float(apart.abs().mean()))
+
+
+def inlier_share(motion: Motion, parameters: Tensor, fixed: Shape, moving: Shape, offset: float) -> float:
+    """That of :class:`Fit` alone; 0 where nothing is visible."""
+    with torch.no_grad():
+        apart, _ = _surface_distances(motion, parameters, fixed, moving)
+    return _inlier_share(apart, offset) if len(apart) else 0.0
+
+
+def _surface_distances(motion: Motion, parameters: Tensor, fixed: Shape, moving: Shape) -> tuple[Tensor, float]:
+    """By how much the moving surface lies within the fixed one, where the other image sees it, and that share."""
+    apart, seen = [], []
+    for points, other, sign in ((motion.forward(parameters, fixed.surface[:8000]), moving, 1),
+                                (motion.backward(parameters, moving.surface[:8000]), fixed, -1)):
+        visible = other.view.depth_mm(points) > 0
+        seen.append(visible.float().mean())
+        apart.append(sign * other.distance.sample_distance(points)[visible])
+    return torch.cat(apart), float(torch.stack(seen).mean())
+
+
+def _inlier_share(apart: Tensor, offset: float) -> float:
+    return float(((apart - offset).abs() < INLIER_MM).float().mean())
 
 
 def _dice(motion: Motion, parameters: Tensor, fixed: Shape, moving: Shape) -> float:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from nnunet_topo.registration import quality as measures
+from nnunet_topo.registration.candidates import Candidate, refine
 from nnunet_topo.registration.checks import (
     foreground_probabilities,
     require_common_landmarks,
@@ -20,7 +21,7 @@ from nnunet_topo.registration.deformable import Deformed, deform
 from nnunet_topo.registration.optimiser import curvature
 from nnunet_topo.registration.quality import Quality
 from nnunet_topo.registration.result import Registration, on_fixed_grid
-from nnunet_topo.registration.search import Candidate, refine, runner_up_gap, search
+from nnunet_topo.registration.search import runner_up_gap, search
 from nnunet_topo.registration.shapes import Shape, prepare
 from nnunet_topo.registration.stages import SIMILARITIES, Pair, stages_of
 
@@ -116,7 +117,7 @@ def shapes_of(
 
 def linear_fit(pair: Pair, kind: str, by: str = "combined", progress: bool = False) -> tuple[Candidate, float]:
     """The best rigid pose, with more freedom from there on where asked for, and by how much the next one is worse."""
-    poses = search(pair, stages_of(by, pair.has_images), progress)
+    poses = search(pair, by, progress)
     best, gap = poses[0], runner_up_gap(pair, poses)
     if kind == "rigid":
         return best, gap

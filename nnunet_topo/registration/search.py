@@ -7,65 +7,61 @@ may fit better there, and only the fine surface tells. Starts that have met are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nnunet_topo.registration.optimiser import minimise
-from nnunet_topo.registration.stages import THICKEST_OFFSET_MM, Pair, Stage
+from nnunet_topo.registration.candidates import Candidate, different, refine
+from nnunet_topo.registration.exploration import elsewhere, slid
+from nnunet_topo.registration.quality import inlier_share
+from nnunet_topo.registration.stages import Pair, stages_of
 from nnunet_topo.registration.transforms import LinearMotion, starting_rotations
 
 _SAME_MM = 1.0  # poses nearer than this, as a mean over the surface, have met
 _OTHER_MM = 5.0  # poses further than this are different answers
+_DOUBTFUL_INLIERS, _DOUBTFUL_GAP = 0.85, 0.3  # stricter than what makes a result not sure; see quality.py
+_HOPELESS = 1.5  # a pose whose shapes fit worse than the best one's by this factor is not followed further
 
 
-@dataclass
-class Candidate:
-    """A pose: motion with parameters, the last of which is the offset; its loss at a stage and how it came there."""
+def search(pair: Pair, by: str, progress: bool) -> list[Candidate]:
+    """All different rigid poses that the starts lead to, the best one first.
 
-    motion: LinearMotion
-    parameters: NDArray[np.float64]
-    loss: float = np.inf
-    converged: bool = True
-    stage: Stage | None = None
-    history: list[tuple[str, float]] = field(default_factory=list)
-
-    def points(self, pair: Pair) -> NDArray[np.float64]:
-        """Where some of the fixed surface goes, to compare poses."""
-        return self.motion.forward(_vector(pair, self.parameters[:-1]), pair.fixed.surface[:200]).cpu().double().numpy()
-
-
-def search(pair: Pair, stages: Sequence[Stage], progress: bool) -> list[Candidate]:
-    """All different rigid poses that the starts lead to, the best one first."""
+    For "combined" the pose that the shapes give is looked at before the images refine it: where it fits badly or a
+    different one fits nearly as well, others are tried all over the place.
+    """
     device, dtype = pair.fixed.surface.device, pair.fixed.surface.dtype
-    candidates = [
-        Candidate(LinearMotion("rigid", rotation, pair.fixed.centre, pair.moving.centre, device, dtype), np.zeros(7))
-        for rotation in starting_rotations(pair.fixed.axes, pair.moving.axes)
-    ]
+    starts = [LinearMotion("rigid", rotation, pair.fixed.centre, pair.moving.centre, device, dtype)
+              for rotation in starting_rotations(pair.fixed.axes, pair.moving.axes)]
+    candidates = [Candidate(start, np.zeros(7)) for start in starts]
+    stages = stages_of(by, pair.has_images)
+    last_of_shapes = stages[3] if by == "combined" else None
     with tqdm(total=len(stages), desc="Registering", unit="scale", disable=not progress) as bar:
         for stage in stages:
             for candidate in candidates:
                 refine(pair, candidate, stage)
-            candidates = _different(pair, candidates, _SAME_MM)
+            if stage is last_of_shapes and _doubtful(pair, candidates):
+                found = elsewhere(pair, starts)
+                for candidate in found:
+                    refine(pair, candidate, stage)
+                candidates += found
+            candidates = different(pair, candidates, _SAME_MM)
+            if stage is last_of_shapes:
+                candidates = [one for one in candidates if one.loss <= _HOPELESS * candidates[0].loss]
             bar.update()
             bar.set_postfix_str(f"{len(candidates)} pose(s), loss {candidates[0].loss:.3f}")
-    return _different(pair, candidates, _OTHER_MM)
+    if last_of_shapes is not None and pair.has_images:
+        candidates += slid(pair, candidates[0], last_of_shapes, stages[-1])
+    return different(pair, candidates, _OTHER_MM)
 
 
-def refine(pair: Pair, candidate: Candidate, stage: Stage) -> None:
-    """Minimise one stage from where the candidate is."""
-    if stage.terms[0][0] == "surface":
-        candidate.parameters[-1] = _offset(pair, candidate)
-    device, dtype = pair.fixed.surface.device, pair.fixed.surface.dtype
-    found = minimise(pair.loss(candidate.motion, stage), candidate.parameters, iterations=stage.iterations,
-                     tolerance=stage.tolerance, device=device, dtype=dtype)
-    candidate.parameters, candidate.loss, candidate.converged = found.parameters, found.loss, found.converged
-    candidate.stage = stage
-    name = f"{'+'.join(term for term, _ in stage.terms)} {stage.scale_mm:g} mm"
-    candidate.history += [(name, loss) for loss in found.history]
+def _doubtful(pair: Pair, candidates: Sequence[Candidate]) -> bool:
+    poses = different(pair, candidates, _OTHER_MM)
+    best = poses[0]
+    vector = pair.fixed.tensor(best.parameters)
+    inliers = inlier_share(best.motion, vector[:-1], pair.fixed, pair.moving, float(vector[-1]))
+    return inliers < _DOUBTFUL_INLIERS or runner_up_gap(pair, poses) < _DOUBTFUL_GAP
 
 
 def runner_up_gap(pair: Pair, poses: Sequence[Candidate]) -> float:
@@ -82,28 +78,6 @@ def runner_up_gap(pair: Pair, poses: Sequence[Candidate]) -> float:
     if not misfits:
         return (1 - best.loss) / max(1 - second.loss, 1e-9) - 1
     with torch.no_grad():
-        misfit = float(pair.loss(best.motion, replace(best.stage, terms=misfits))(_vector(pair, best.parameters)))
+        misfit = float(pair.loss(best.motion, replace(best.stage, terms=misfits))(pair.fixed.tensor(best.parameters)))
     return (second.loss - best.loss) / max(misfit, 1e-9)
 
-
-def _offset(pair: Pair, candidate: Candidate) -> float:
-    """The median by which the moving surface lies within the fixed one."""
-    vector = _vector(pair, candidate.parameters[:-1])
-    forth = pair.moving.distance.sample_distance(candidate.motion.forward(vector, pair.fixed.surface[:2000]))
-    back = pair.fixed.distance.sample_distance(candidate.motion.backward(vector, pair.moving.surface[:2000]))
-    return float(torch.cat([forth, -back]).median().clamp(-THICKEST_OFFSET_MM, THICKEST_OFFSET_MM))
-
-
-def _different(pair: Pair, candidates: list[Candidate], apart_mm: float) -> list[Candidate]:
-    """The best one of each group of poses that are nearer to each other than a distance, in order of their losses."""
-    kept: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda one: one.loss):
-        points = candidate.points(pair)
-        if all(np.linalg.norm(points - other.points(pair), axis=1).mean() > apart_mm for other in kept):
-            kept.append(candidate)
-    return kept
-
-
-def _vector(pair: Pair, parameters: NDArray[np.float64]) -> torch.Tensor:
-    like = pair.fixed.surface
-    return torch.as_tensor(parameters, dtype=like.dtype, device=like.device)

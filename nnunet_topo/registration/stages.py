@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nnunet_topo.registration import similarities
-from nnunet_topo.registration.intensities import EDGE_MM, SAMPLES, Intensities
+from nnunet_topo.registration.intensities import EDGE_MM, Intensities
 from nnunet_topo.registration.optimiser import Loss
 from nnunet_topo.registration.shapes import Shape, around
 from nnunet_topo.registration.similarities import Motion
@@ -21,7 +21,10 @@ THICKEST_OFFSET_MM = 3.0  # by which one modality may be thinner than the other,
 
 @dataclass(frozen=True)
 class Stage:
-    """One minimisation: terms (name, weight), scale in mm, points of each direction, most iterations, tolerance."""
+    """One minimisation: terms (name, weight), scale in mm, points of each direction, most iterations, tolerance.
+
+    Masks and intensities, which are smoother, are sampled at three voxels for every two points.
+    """
 
     terms: tuple[tuple[str, float], ...]
     scale_mm: float
@@ -38,9 +41,9 @@ def _ladder(terms: dict[str, float], *steps: tuple[float, int]) -> tuple[Stage, 
 SIMILARITIES: dict[str, tuple[Stage, ...]] = {
     "combined": (*_ladder({"ridge": 1}, (20, 800), (8, 1500)), *_ladder({"surface": 1}, (3, 2000), (1.2, 4000))),
     "skeleton": _ladder({"ridge": 0.5, "skeleton": 0.5}, (20, 800), (8, 1500), (3, 3000)),
-    "mask": _ladder({"mask": 1}, (6, 0), (3, 0), (1.5, 0)),
+    "mask": _ladder({"mask": 1}, (6, 8000), (3, 8000), (1.5, 8000)),
     "surface": _ladder({"surface": 1}, (20, 800), (8, 1500), (3, 2000), (1.2, 4000)),
-    "intensity": _ladder({"intensity": 1}, (6, 0), (3, 0), (1.5, 0)),
+    "intensity": _ladder({"intensity": 1}, (6, 8000), (3, 8000), (1.5, 4000)),
 }
 _WITH_IMAGES = Stage((("surface", 1), ("intensity", 2)), 1.2)  # the last one of "combined"
 
@@ -62,7 +65,7 @@ class Pair:
     ) -> None:
         self.fixed, self.moving = fixed, moving
         self._images = [image for image in (fixed_image, moving_image) if image is not None]
-        self._kept: dict[tuple[str, float], tuple] = {}
+        self._kept: dict[tuple[str, float, int], Callable[[Motion, Tensor], Tensor]] = {}
 
     @property
     def has_images(self) -> bool:
@@ -85,17 +88,14 @@ class Pair:
         if name in ("ridge", "skeleton"):
             chamfer = similarities.medial_ridge if name == "ridge" else similarities.curve_skeleton
             return chamfer(*both, scale=stage.scale_mm, points=stage.points)
-        term = self._once(name, stage.scale_mm, {"mask": self._mask, "intensity": self._intensity}[name])
-        return term(motion, parameters[:-1])
+        key = (name, stage.scale_mm, 3 * stage.points // 2)
+        if key not in self._kept:
+            self._kept[key] = {"mask": self._mask, "intensity": self._intensity}[name](*key[1:])
+        return self._kept[key](motion, parameters[:-1])
 
-    def _once(self, name: str, scale: float, make: Callable[[float], Callable]) -> Callable:
-        if (name, scale) not in self._kept:
-            self._kept[name, scale] = (make(scale),)
-        return self._kept[name, scale][0]
-
-    def _mask(self, scale: float) -> Callable[[Motion, Tensor], Tensor]:
+    def _mask(self, scale: float, voxels: int) -> Callable[[Motion, Tensor], Tensor]:
         one, two = self.fixed.blurred(scale), self.moving.blurred(scale)
-        points = around(self.fixed, max(EDGE_MM, 2 * scale))[:SAMPLES]
+        points = around(self.fixed, max(EDGE_MM, 2 * scale))[:voxels]
 
         def term(motion: Motion, parameters: Tensor) -> Tensor:
             return similarities.soft_dice(motion, parameters, self.moving, fixed_blurred=one, moving_blurred=two,
@@ -107,12 +107,12 @@ class Pair:
     def _intensities(self) -> list[Intensities]:
         return [Intensities(image, shape) for image, shape in zip(self._images, (self.fixed, self.moving), strict=True)]
 
-    def _intensity(self, scale: float) -> Callable[[Motion, Tensor], Tensor]:
+    def _intensity(self, scale: float, voxels: int) -> Callable[[Motion, Tensor], Tensor]:
         if not self.has_images:
             raise ValueError("by='intensity' compares the images themselves; give fixed_image and moving_image "
                              "(-fixed_image, -moving_image), or another similarity.")
         one, two = (intensities.smoothed(scale) for intensities in self._intensities)
-        here, there = (intensities.points(scale) for intensities in self._intensities)
+        here, there = (intensities.points(scale, voxels) for intensities in self._intensities)
         values, other_values = one.sample(here), two.sample(there)
 
         def term(motion: Motion, parameters: Tensor) -> Tensor:
