@@ -22,7 +22,6 @@ from nnunet_topo.registration.transforms import ARM_MM, LinearMotion
 _TRIED = 4000  # poses
 _PLAIN_SHARE = 0.6  # of them around no rotation, as scanners agree on the axes; the others around turned ones
 _TURN = np.radians(15)  # standard deviation of their rotation around each axis
-_TYPICAL_OFFSET_MM = 0.8
 _SURFACE = (("surface", 1.0),)
 # scales, points and iterations grow as the poses become fewer
 _GLANCE = Stage(_SURFACE, 3, 150)
@@ -74,8 +73,8 @@ def slid(pair: Pair, best: Candidate, shapes: Stage, images: Stage) -> list[Cand
         if np.linalg.norm(candidate.points(pair) - here, axis=1).mean() > _SLID_MM:
             found.append(candidate)
     found = sorted(found, key=lambda one: one.loss)[:1]
-    for candidate in found:
-        refine(pair, candidate, images)
+    for candidate in found:  # its way may still be long
+        refine(pair, candidate, replace(images, iterations=2 * images.iterations))
     return found
 
 
@@ -83,7 +82,6 @@ def _drawn(pair: Pair, motion: LinearMotion, count: int, rng: np.random.Generato
     """Parameters (count, 7) of random poses."""
     poses = np.zeros((count, 7))
     poses[:, 3:6] = ARM_MM * rng.normal(0, _TURN, (count, 3))
-    poses[:, 6] = _TYPICAL_OFFSET_MM
     here, there = (ridge[torch.as_tensor(rng.integers(len(ridge), size=count), device=ridge.device)]
                    for ridge in (pair.fixed.ridge, pair.moving.ridge))
     moved = torch.vmap(lambda parameters, point: motion.forward(parameters, point[None])[0])

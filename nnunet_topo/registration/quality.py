@@ -18,7 +18,7 @@ INLIER_MM = 1.5  # surface within this of the other one, after the offset
 SKELETON_MM = 2.0  # ridge within this of the other one
 LEAST_GAP = 0.15  # the next best pose must be worse by this share
 LEAST_INLIERS = 0.8  # right poses have above 0.9, with a condyle and teeth missing; wrong ones up to 0.75
-LEAST_CURVATURE = 0.01  # of the flattest direction against the steepest
+LEAST_CURVATURE = 0.015  # of the flattest direction against the steepest
 LEAST_VISIBLE = 0.1
 SEEN = 0.5  # weight above which a point is within the other's field of view
 
@@ -34,8 +34,8 @@ class Quality:
         mask_dice, skeleton_overlap: overlap of masks; share of either medial ridge within 2 mm of the other.
         skeleton_distance_mm, surface_distance_mm: mean distances in both directions, without the offset.
         target_registration_error_mm: mean over common landmarks; each of them in ``landmark_errors_mm``.
-        runner_up_gap: by which share the next best, different pose fits worse; inf if there is none. See
-            :func:`nnunet_topo.registration.search.runner_up_gap`.
+        runner_up_gap: by which share the next best, different pose fits worse; inf if there is none, for "combined"
+            none within half as much again. See :func:`nnunet_topo.registration.search.runner_up_gap`.
         conditioning: curvature of the loss along its flattest direction against the steepest; near 0 it slides.
         smallest_jacobian: 1 for rigid; at most 0 where a deformation folds.
         rotation_degrees: of the linear part.

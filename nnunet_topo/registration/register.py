@@ -42,9 +42,10 @@ def register(
 
     Grids, spacings, oblique axes and fields of view may differ; all is done in physical space (mm). "combined", the
     default, brings medial ridges together from far away, from five starts, and then the surfaces, with the difference
-    in thickness estimated as an offset; where both images are given, it ends with the intensities near the bone as a
-    further term. Thinning on one side only is equivalent to a shift, which no method that sees shapes alone can take
-    away.
+    in thickness estimated as an offset; where that fits badly or a different pose nearly as well, some thousand poses
+    more are tried. Where both images are given, it ends with the intensities near the bone as a further term, also
+    from further along where the shapes slide. Thinning on one side only is equivalent to a shift, which no method that
+    sees shapes alone can take away.
 
     Args:
         fixed, moving: 3D label maps or probability maps (0 to 1) of one bone; pieces of less than 5 % are dropped.
