@@ -68,9 +68,30 @@ def test_shapes_alone_that_slide_are_not_sure(slid_bars):
     assert not result.sure and "slides" in " ".join(result.quality.warnings)
 
 
-def test_a_pose_that_is_tried_lays_a_point_of_one_ridge_onto_the_other():
-    pair = mandible_pair(11, coarseness=2)
-    shapes = Pair(*shapes_of(pair.fixed, pair.moving))
+@pytest.fixture(scope="module")
+def half():
+    """A mandible, of which the moving image has one half, so that their moments have nothing in common."""
+    pair = mandible_pair(12, coarseness=2, cut_mm=0)
+    return pair, pair.moving[:, :, pair.moving.GetSize()[2] // 2:]
+
+
+def test_poses_all_over_the_place_find_what_no_start_leads_to(half):
+    pair, moving = half
+    result = register(pair.fixed, moving, fixed_landmarks=pair.fixed_landmarks, moving_landmarks=pair.moving_landmarks)
+    assert result.sure and result.quality.target_registration_error_mm < 1
+    again = register(pair.fixed, moving)
+    assert again.transform.GetParameters() == result.transform.GetParameters()
+
+
+def test_without_them_the_pose_is_far_off_and_not_sure(half, monkeypatch):
+    monkeypatch.setattr(search, "elsewhere", lambda *_: [])
+    pair, moving = half
+    result = register(pair.fixed, moving, fixed_landmarks=pair.fixed_landmarks, moving_landmarks=pair.moving_landmarks)
+    assert not result.sure and result.quality.target_registration_error_mm > 20
+
+
+def test_a_pose_that_is_tried_lays_a_point_of_one_ridge_onto_the_other(half):
+    shapes = Pair(*shapes_of(half[0].fixed, half[1]))
     motion = LinearMotion("rigid", np.eye(3), shapes.fixed.centre, shapes.moving.centre)
     poses = exploration._drawn(shapes, motion, 20, np.random.default_rng(0))
     angles = np.degrees(np.linalg.norm(poses[:, 3:6], axis=1) / 40)
