@@ -56,7 +56,7 @@ def test_shapes_that_slide_are_brought_into_place_by_the_images(slid_bars):
 
 
 def test_without_looking_along_the_slide_they_stay_where_they_are(slid_bars, monkeypatch):
-    monkeypatch.setattr(search, "slid", lambda *_: [])
+    monkeypatch.setattr(search, "slid", lambda *_: None)
     (fixed, fixed_image), (moving, moving_image) = slid_bars
     result = register(fixed, moving, fixed_image=fixed_image, moving_image=moving_image)
     assert abs(slide_of(result) + 9) > 3

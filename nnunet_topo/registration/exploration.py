@@ -29,7 +29,6 @@ _STEPS = ((16, Stage(_SURFACE, 3, 500, 20, 1e-3)), (6, Stage(_SURFACE, 1.2, 1000
 _APART_MM = 5.0
 _WORSE = 1.5  # than the best of them by this factor: not followed further
 _FLAT = 0.02  # of the steepest curvature; less than this may slide
-_SLID_MM = 1.0  # a pose this far from where it slid from is another
 _SLIDES_MM = (-12.0, -8.0, -4.0, 4.0, 8.0, 12.0)
 
 
@@ -56,25 +55,26 @@ def elsewhere(pair: Pair, motions: Sequence[LinearMotion]) -> list[Candidate]:
     return [candidate for candidate in candidates if candidate.loss <= _WORSE * lowest]
 
 
-def slid(pair: Pair, best: Candidate, shapes: Stage, images: Stage) -> list[Candidate]:
-    """The best other pose, by shapes and images, along the direction in which the shapes are flattest; or none."""
+def slid(pair: Pair, best: Candidate, shapes: Stage, images: Stage) -> Candidate | None:
+    """A better pose, by shapes and images, along the direction in which the shapes are flattest; None without one."""
     surface = pair.fixed.surface
     bend = curvature(pair.loss(best.motion, shapes), best.parameters, step=0.3, device=surface.device,
                      dtype=surface.dtype)[:6, :6]
     stiffness, directions = np.linalg.eigh(bend)
     if stiffness[0] >= _FLAT * stiffness[-1]:
-        return []
+        return None
     quick = replace(images, points=1000, iterations=15, tolerance=1e-4)
-    here, found = best.points(pair), []
+    with torch.no_grad():
+        lowest = float(pair.loss(best.motion, quick)(pair.fixed.tensor(best.parameters)))
+    found = None
     for way in _SLIDES_MM:
         parameters = best.parameters + np.append(way * directions[:, 0], 0)
         candidate = Candidate(best.motion, parameters, history=best.history[:])
         refine(pair, candidate, quick)
-        if np.linalg.norm(candidate.points(pair) - here, axis=1).mean() > _SLID_MM:
-            found.append(candidate)
-    found = sorted(found, key=lambda one: one.loss)[:1]
-    for candidate in found:  # its way may still be long
-        refine(pair, candidate, replace(images, iterations=2 * images.iterations))
+        if candidate.loss < lowest:
+            found, lowest = candidate, candidate.loss
+    if found is not None:  # its way may still be long
+        refine(pair, found, replace(images, iterations=2 * images.iterations))
     return found
 
 

@@ -52,7 +52,8 @@ def search(pair: Pair, by: str, progress: bool) -> list[Candidate]:
             bar.update()
             bar.set_postfix_str(f"{len(candidates)} pose(s), loss {candidates[0].loss:.3f}")
     if last_of_shapes is not None and pair.has_images:
-        candidates += slid(pair, candidates[0], last_of_shapes, stages[-1])
+        better = slid(pair, candidates[0], last_of_shapes, stages[-1])
+        candidates += [better] if better else []
     return different(pair, candidates, _OTHER_MM)
 
 

@@ -43,8 +43,8 @@ class Grid:
 
     def all_points(self) -> Floats:
         """The physical points (N, 3) of all voxels, in the order of an array (z, y, x)."""
-        z, y, x = np.indices(tuple(self.size)[::-1])
-        return self.points(np.stack([x, y, z], -1).reshape(-1, 3).astype(float))
+        x, y, z = (np.arange(self.size[k])[:, None] * self.spacing[k] * self.direction[:, k] for k in range(3))
+        return (self.origin + x + y[:, None] + z[:, None, None]).reshape(-1, 3)
 
 
 class Box:
