@@ -10,6 +10,7 @@ import SimpleITK as sitk  # noqa: N813  its customary name
 import torch
 
 from nnunet_topo.registration import read_landmarks, write_landmarks
+from nnunet_topo.registration.cleaning import closed
 from nnunet_topo.registration.moved_skeleton import MovedSkeleton
 from nnunet_topo.registration.optimiser import curvature, descend, minimise
 from nnunet_topo.registration.shapes import prepare
@@ -72,6 +73,17 @@ def test_a_cut_face_is_no_surface():
     values[:20, 10:30, 10:30] = 1  # leaves the image at z = 0
     surface = shape(sitk.GetImageFromArray(values)).surface.numpy()
     assert surface[:, 2].min() > 1.5 and surface[:, 2].max() > 19
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.6, 0.95])
+def test_gaps_are_closed_as_by_simpleitk(share):
+    rng = np.random.default_rng(int(100 * share))
+    for _ in range(20):
+        mask = rng.random(rng.integers(1, 14, 3)) < share
+        image = sitk.BinaryMorphologicalClosing(sitk.GetImageFromArray(mask.astype(np.uint8)), [2] * 3)
+        without_gaps = np.pad(sitk.GetArrayFromImage(image), 1)
+        outside = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(1 - without_gaps)))
+        assert np.array_equal(closed(mask), (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1])
 
 
 def test_specks_are_dropped_and_holes_closed():

@@ -64,12 +64,13 @@ def foreground_probabilities(
     arrays = {"fixed": sitk.GetArrayFromImage(fixed), "moving": sitk.GetArrayFromImage(moving)}
     labels = {}
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
+        real = np.issubdtype(array.dtype, np.floating)
+        if real and not np.isfinite(array).all():
             raise ValueError(f"The {name} segmentation holds values that are no finite numbers. Replace the file.")
         if is_probability_map(array):
             continue
         low, high = array.min(), array.max()
-        if low < 0 or high > 255 or (array != np.rint(array)).any():
+        if low < 0 or high > 255 or (real and (array != np.rint(array)).any()):
             raise ValueError(f"The {name} segmentation holds values from {low} to {high}, neither labels (whole "
                              "numbers from 0 to 255) nor probabilities (from 0 to 1); perhaps it is an image.")
         labels[name] = sorted({int(value) for value in np.unique(array)} - {0})

@@ -82,8 +82,32 @@ def _resize(values: NDArray[np.float32], places: NDArray[np.float64], axis: int)
 
 
 def closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Small gaps closed and cavities filled."""
-    image = sitk.BinaryMorphologicalClosing(sitk.GetImageFromArray(mask.view(np.uint8)), [_CLOSING] * 3)
-    closed = sitk.GetArrayFromImage(image) > 0
-    outside = cc3d.connected_components(np.pad(~closed, 1, constant_values=True).view(np.uint8), connectivity=6)
+    """Small gaps closed, as by ITK's BinaryMorphologicalClosing with its ball of radius 2, and cavities filled."""
+    inner = (slice(_CLOSING, -_CLOSING),) * 3
+    without_gaps = ~_dilated(~_dilated(np.pad(mask, _CLOSING)))[inner]
+    outside = cc3d.connected_components(np.pad(~without_gaps, 1, constant_values=True).view(np.uint8), connectivity=6)
     return outside[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]
+
+
+def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """By ITK's ball of radius 2, whose voxels are those up to the square root of 6 away, in few passes.
+
+    Its outer slices are squares of 3 x 3 voxels, the three between them squares of 5 x 5 without corners.
+    """
+    row = _with_neighbours(mask, 2)
+    square = _with_neighbours(row, 1)
+    disc = _with_neighbours(square, 1) | _with_neighbours(_with_neighbours(row, 2), 1)
+    ball = _with_neighbours(disc, 0)
+    ball[2:] |= square[:-2]
+    ball[:-2] |= square[2:]
+    return ball
+
+
+def _with_neighbours(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
+    """Or with the next and the previous voxel along an axis."""
+    spread = mask.copy()
+    after, before = np.moveaxis(spread, axis, 0)[1:], np.moveaxis(spread, axis, 0)[:-1]
+    source = np.moveaxis(mask, axis, 0)
+    after |= source[:-1]
+    before |= source[1:]
+    return spread
