@@ -39,10 +39,10 @@ class Intensities:
         smooth = gaussian_filter(values, scale_mm / 2 / (STEP_MM * every), truncate=2.5)
         return Volume(smooth, grid, self.shape.surface.device, self.shape.surface.dtype)
 
-    def points(self, scale_mm: float, most: int) -> Tensor:
-        """A seeded sample (N, 3) of the voxels that the image sees: the bone and around it; its surface, if fine."""
+    def points(self, scale_mm: float) -> Tensor:
+        """Voxels (N, 3) that the image sees, in a seeded order: the bone and around it; its surface, if fine."""
         fine = scale_mm <= _FINE_MM
         points = around(self.shape, _NEAR_MM if fine else EDGE_MM)
         if fine:
             points = points[self.shape.distance.sample_distance(points) > -_NEAR_MM]
-        return points[self.shape.view.depth_mm(points) > 0][:most]
+        return points[self.shape.view.depth_mm(points) > 0]

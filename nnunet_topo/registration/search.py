@@ -16,7 +16,7 @@ from tqdm import tqdm
 from nnunet_topo.registration.candidates import Candidate, different, refine
 from nnunet_topo.registration.exploration import elsewhere, slid
 from nnunet_topo.registration.quality import inlier_share
-from nnunet_topo.registration.stages import Pair, stages_of
+from nnunet_topo.registration.stages import SIMILARITIES, Pair, stages_of
 from nnunet_topo.registration.transforms import LinearMotion, starting_rotations
 
 _SAME_MM = 1.0  # poses nearer than this, as a mean over the surface, have met
@@ -36,7 +36,7 @@ def search(pair: Pair, by: str, progress: bool) -> list[Candidate]:
               for rotation in starting_rotations(pair.fixed.axes, pair.moving.axes)]
     candidates = [Candidate(start, np.zeros(7)) for start in starts]
     stages = stages_of(by, pair.has_images)
-    last_of_shapes = stages[3] if by == "combined" else None
+    last_of_shapes = SIMILARITIES[by][-1] if by == "combined" else None
     with tqdm(total=len(stages), desc="Registering", unit="scale", disable=not progress) as bar:
         for stage in stages:
             for candidate in candidates:

@@ -15,6 +15,7 @@ from nnunet_topo.registration.intensities import EDGE_MM, Intensities
 from nnunet_topo.registration.optimiser import Loss
 from nnunet_topo.registration.shapes import Shape, around
 from nnunet_topo.registration.similarities import Motion
+from nnunet_topo.registration.volumes import Volume
 
 THICKEST_OFFSET_MM = 3.0  # by which one modality may be thinner than the other, all around
 
@@ -66,6 +67,7 @@ class Pair:
         self.fixed, self.moving = fixed, moving
         self._images = [image for image in (fixed_image, moving_image) if image is not None]
         self._kept: dict[tuple[str, float, int], Callable[[Motion, Tensor], Tensor]] = {}
+        self._sampled: dict[float, list[tuple[Volume, Tensor]]] = {}
 
     @property
     def has_images(self) -> bool:
@@ -111,8 +113,10 @@ class Pair:
         if not self.has_images:
             raise ValueError("by='intensity' compares the images themselves; give fixed_image and moving_image "
                              "(-fixed_image, -moving_image), or another similarity.")
-        one, two = (intensities.smoothed(scale) for intensities in self._intensities)
-        here, there = (intensities.points(scale, voxels) for intensities in self._intensities)
+        if scale not in self._sampled:
+            self._sampled[scale] = [(image.smoothed(scale), image.points(scale)) for image in self._intensities]
+        (one, here), (two, there) = self._sampled[scale]
+        here, there = here[:voxels], there[:voxels]
         values, other_values = one.sample(here), two.sample(there)
 
         def term(motion: Motion, parameters: Tensor) -> Tensor:
