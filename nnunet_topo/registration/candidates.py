@@ -13,6 +13,9 @@ from nnunet_topo.registration.optimiser import minimise
 from nnunet_topo.registration.stages import THICKEST_OFFSET_MM, Pair, Stage
 from nnunet_topo.registration.transforms import LinearMotion
 
+OTHER_MM = 5.0  # poses further apart than this, as a mean over the surface, are different answers
+HOPELESS = 1.5  # a pose whose shapes fit worse than the best one's by this factor is not followed further
+
 
 @dataclass
 class Candidate:
@@ -59,6 +62,12 @@ def different(
             kept.append(candidate)
             places.append(points)
     return kept
+
+
+def hopeful(candidates: list[Candidate]) -> list[Candidate]:
+    """Those whose loss, of shapes, is not far above the lowest one."""
+    lowest = min(candidate.loss for candidate in candidates)
+    return [candidate for candidate in candidates if candidate.loss <= HOPELESS * lowest]
 
 
 def _offset(pair: Pair, candidate: Candidate) -> float:

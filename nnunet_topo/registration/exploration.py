@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nnunet_topo.registration.candidates import Candidate, different, refine
+from nnunet_topo.registration.candidates import OTHER_MM, Candidate, different, hopeful, refine
 from nnunet_topo.registration.optimiser import curvature
 from nnunet_topo.registration.stages import Pair, Stage
 from nnunet_topo.registration.transforms import ARM_MM, LinearMotion
@@ -26,8 +26,6 @@ _SURFACE = (("surface", 1.0),)
 # scales, points and iterations grow as the poses become fewer
 _GLANCE = Stage(_SURFACE, 3, 150)
 _STEPS = ((16, Stage(_SURFACE, 3, 500, 20, 1e-3)), (6, Stage(_SURFACE, 1.2, 1000, 20, 1e-3)))
-_APART_MM = 5.0
-_WORSE = 1.5  # than the best of them by this factor: not followed further
 _FLAT = 0.02  # of the steepest curvature; less than this may slide
 _SLIDES_MM = (-12.0, -8.0, -4.0, 4.0, 8.0, 12.0)
 
@@ -48,11 +46,10 @@ def elsewhere(pair: Pair, motions: Sequence[LinearMotion]) -> list[Candidate]:
             losses = torch.vmap(pair.loss(motion, _GLANCE), chunk_size=64)(pair.fixed.tensor(poses)).cpu().numpy()
         candidates += [Candidate(motion, poses[i], float(losses[i])) for i in np.argsort(losses)[:200]]
     for count, stage in _STEPS:
-        candidates = different(pair, candidates, _APART_MM, count)
+        candidates = different(pair, candidates, OTHER_MM, count)
         for candidate in candidates:
             refine(pair, candidate, stage)
-    lowest = min(candidate.loss for candidate in candidates)
-    return [candidate for candidate in candidates if candidate.loss <= _WORSE * lowest]
+    return hopeful(candidates)
 
 
 def slid(pair: Pair, best: Candidate, shapes: Stage, images: Stage) -> Candidate | None:

@@ -13,16 +13,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nnunet_topo.registration.candidates import Candidate, different, refine
+from nnunet_topo.registration.candidates import OTHER_MM, Candidate, different, hopeful, refine
 from nnunet_topo.registration.exploration import elsewhere, slid
 from nnunet_topo.registration.quality import inlier_share
 from nnunet_topo.registration.stages import SIMILARITIES, Pair, stages_of
 from nnunet_topo.registration.transforms import LinearMotion, starting_rotations
 
 _SAME_MM = 1.0  # poses nearer than this, as a mean over the surface, have met
-_OTHER_MM = 5.0  # poses further than this are different answers
 _DOUBTFUL_INLIERS, _DOUBTFUL_GAP = 0.85, 0.3  # stricter than what makes a result not sure; see quality.py
-_HOPELESS = 1.5  # a pose whose shapes fit worse than the best one's by this factor is not followed further
 
 
 def search(pair: Pair, by: str, progress: bool) -> list[Candidate]:
@@ -48,17 +46,17 @@ def search(pair: Pair, by: str, progress: bool) -> list[Candidate]:
                 candidates += found
             candidates = different(pair, candidates, _SAME_MM)
             if stage is last_of_shapes:
-                candidates = [one for one in candidates if one.loss <= _HOPELESS * candidates[0].loss]
+                candidates = hopeful(candidates)
             bar.update()
             bar.set_postfix_str(f"{len(candidates)} pose(s), loss {candidates[0].loss:.3f}")
     if last_of_shapes is not None and pair.has_images:
         better = slid(pair, candidates[0], last_of_shapes, stages[-1])
         candidates += [better] if better else []
-    return different(pair, candidates, _OTHER_MM)
+    return different(pair, candidates, OTHER_MM)
 
 
 def _doubtful(pair: Pair, candidates: Sequence[Candidate]) -> bool:
-    poses = different(pair, candidates, _OTHER_MM)
+    poses = different(pair, candidates, OTHER_MM)
     best = poses[0]
     vector = pair.fixed.tensor(best.parameters)
     inliers = inlier_share(best.motion, vector[:-1], pair.fixed, pair.moving, float(vector[-1]))
