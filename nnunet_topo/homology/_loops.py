@@ -3,7 +3,8 @@
 Columns are squares, rows are edges. Cleared are squares that start a cavity; left out are edges that end a component.
 Apparent pairs are never built: when the largest edge of a column belongs to one, the boundary of its square is added
 on the fly. The column at work is a heap of edges with their values in front, in which those that stand twice cancel
-when they come up. Only columns that had to be changed are stored.
+when they come up. Only columns that had to be changed are stored,
+and their edges not in order: that would take longer than it did to find their largest.
 """
 
 from __future__ import annotations
@@ -85,20 +86,22 @@ def push(heap, size, item):  # type: ignore[no-untyped-def]
 
 @jit
 def pop(heap, size):  # type: ignore[no-untyped-def]
-    """Remove the largest item; the new size."""
+    """Remove the largest item; the new size. The place behind the heap is written on.
+
+    Which of two children is larger cannot be foreseen: no branch hangs on it.
+    """
     size -= 1
     item = heap[size]
-    place = 0
-    while True:
-        below = 2 * place + 1
-        if below >= size:
+    heap[size] = NOTHING
+    place, below = 0, 1
+    while below < size:
+        below += np.int64(heap[below + 1] > heap[below])
+        largest = heap[below]
+        if largest <= item:
             break
-        if below + 1 < size and heap[below + 1] > heap[below]:
-            below += 1
-        if heap[below] <= item:
-            break
-        heap[place] = heap[below]
+        heap[place] = largest
         place = below
+        below = 2 * place + 1
     heap[place] = item
     return size
 
@@ -116,12 +119,11 @@ def pop_single(heap, size):  # type: ignore[no-untyped-def]
 
 
 @jit
-def with_room(array, size):  # type: ignore[no-untyped-def]
-    if size <= len(array):
-        return array
-    longer = np.empty(2 * size, array.dtype)
-    longer[: len(array)] = array
-    return longer
+def longer(array, size):  # type: ignore[no-untyped-def]
+    """The array with room behind it. Called only where it is needed: handing arrays about takes as long as a push."""
+    result = np.empty(2 * size, array.dtype)
+    result[: len(array)] = array
+    return result
 
 
 @jit
@@ -140,11 +142,13 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
     claims = np.full(len(columns), -1, np.int32)
     start, end = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
     store, used = np.empty(1024, np.int32), 0
+    odd = np.zeros(len(codes), np.uint8)
     heap, size = np.empty(64, np.int64), 0
     for j in range(len(columns)):
         size = 0
         first, beyond = (seeds[j, 0], seeds[j, 1]) if len(seeds) > 0 else (0, 0)
-        heap = with_room(heap, beyond - first + 4)
+        if beyond - first + 4 > len(heap):
+            heap = longer(heap, beyond - first + 4)
         if first == beyond:
             for item in boundary(columns[j], keys, codes, strides):
                 size = push(heap, size, item)
@@ -168,7 +172,8 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
                 if from_store == to_store and len(seeds) > 0:
                     from_store, to_store, source = seeds[k, 0], seeds[k, 1], stored
                 if from_store < to_store:
-                    heap = with_room(heap, size + to_store - from_store + 4)
+                    if size + to_store - from_store + 4 > len(heap):
+                        heap = longer(heap, size + to_store - from_store + 4)
                     for i in range(from_store, to_store):
                         other = source[i]
                         if other != edge and codes[other] != DESTROYER:
@@ -176,7 +181,8 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
                     added = True
                     continue
             added = True
-            heap = with_room(heap, size + 4)
+            if size + 4 > len(heap):
+                heap = longer(heap, size + 4)
             for item in boundary(square, keys, codes, strides):
                 if item != pivot:
                     size = push(heap, size, item)
@@ -188,11 +194,16 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
             if wanted == 0:
                 break
         if added:
-            start[j] = used
-            while pivot != NOTHING:
-                store = with_room(store, used + 1)
-                store[used] = edge_of(pivot)
-                used += 1
-                pivot, size = pop_single(heap, size)
+            if used + size + 1 > len(store):
+                store = longer(store, used + size + 1)
+            store[used], start[j] = edge, used
+            used += 1
+            for i in range(size):
+                odd[edge_of(heap[i])] ^= 1
+            for i in range(size):
+                other = edge_of(heap[i])
+                store[used] = other  # to be overwritten if it is not meant
+                used += odd[other]
+                odd[other] = 0
             end[j] = used
     return claims, start, end, store[:used]
