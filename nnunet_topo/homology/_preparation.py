@@ -29,7 +29,7 @@ def prepare(rows, columns, strides):  # type: ignore[no-untyped-def]
     edges = np.empty(ndim * size, np.uint8)
     walls = edges if ndim == 2 else np.empty(ndim * size, np.uint8)
     parent, top, top_parent = np.empty(size, np.int32), np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
-    length = plane * max(16, 2**14 // plane)
+    length = plane * max(16, (2**14 if ndim == 2 else 2**17) // plane)
     for start in range(0, size, length):
         stop = min(start + length, size)
         low, high = max(start - 2 * plane, 0), min(stop + 3 * plane, size)
