@@ -119,11 +119,13 @@ def pop_single(heap, size):  # type: ignore[no-untyped-def]
 
 
 @jit
-def longer(array, size):  # type: ignore[no-untyped-def]
-    """The array with room behind it. Called only where it is needed: handing arrays about takes as long as a push."""
-    result = np.empty(2 * size, array.dtype)
-    result[: len(array)] = array
-    return result
+def with_room(array, size):  # type: ignore[no-untyped-def]
+    """The array, or a longer copy. Not called where it is not needed: handing arrays about takes as long as a push."""
+    if size <= len(array):
+        return array
+    longer = np.empty(2 * size, array.dtype)
+    longer[: len(array)] = array
+    return longer
 
 
 @jit
@@ -148,7 +150,7 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
         size = 0
         first, beyond = (seeds[j, 0], seeds[j, 1]) if len(seeds) > 0 else (0, 0)
         if beyond - first + 4 > len(heap):
-            heap = longer(heap, beyond - first + 4)
+            heap = with_room(heap, beyond - first + 4)
         if first == beyond:
             for item in boundary(columns[j], keys, codes, strides):
                 size = push(heap, size, item)
@@ -173,7 +175,7 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
                     from_store, to_store, source = seeds[k, 0], seeds[k, 1], stored
                 if from_store < to_store:
                     if size + to_store - from_store + 4 > len(heap):
-                        heap = longer(heap, size + to_store - from_store + 4)
+                        heap = with_room(heap, size + to_store - from_store + 4)
                     for i in range(from_store, to_store):
                         other = source[i]
                         if other != edge and codes[other] != DESTROYER:
@@ -182,7 +184,7 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
                     continue
             added = True
             if size + 4 > len(heap):
-                heap = longer(heap, size + 4)
+                heap = with_room(heap, size + 4)
             for item in boundary(square, keys, codes, strides):
                 if item != pivot:
                     size = push(heap, size, item)
@@ -195,7 +197,7 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
                 break
         if added:
             if used + size + 1 > len(store):
-                store = longer(store, used + size + 1)
+                store = with_room(store, used + size + 1)
             store[used], start[j] = edge, used
             used += 1
             for i in range(size):

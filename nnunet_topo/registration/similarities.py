@@ -81,16 +81,20 @@ def mutual_information(values: Tensor, image: Volume, places: Tensor, other: Sha
     et al., Pattern Recognition 32, 1999), weighted by the other field of view.
     """
     weight = other.view.weight(places, FLOOR)
-    joint = _windows(values, bins).T @ (_windows(image.sample(places), bins) * weight[:, None])
+    joint = _windows(values, bins, torch.ones_like(values)).T @ _windows(image.sample(places), bins, weight)
     joint = joint / joint.sum() + 1e-10
     entropy = -(joint * joint.log()).sum()
     one, two = joint.sum(1), joint.sum(0)
     return 2 - (-(one * one.log()).sum() - (two * two.log()).sum()) / entropy
 
 
-def _windows(values: Tensor, bins: int) -> Tensor:
-    centres = torch.arange(bins, dtype=values.dtype, device=values.device)
-    return (1 - (values.clamp(0, 1)[:, None] * (bins - 1) - centres).abs()).clamp_min(0)
+def _windows(values: Tensor, bins: int, weight: Tensor) -> Tensor:
+    """Weights (N, bins) of the two bins on either side of each value."""
+    place = values.clamp(0, 1) * (bins - 1)
+    below = place.detach().long().clamp_max(bins - 2)
+    share = place - below
+    return weight.new_zeros(len(values), bins).scatter(
+        1, torch.stack([below, below + 1], 1), torch.stack([weight * (1 - share), weight * share], 1))
 
 
 def _chamfer(
