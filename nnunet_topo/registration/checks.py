@@ -44,6 +44,14 @@ def require_same_grid(image: sitk.Image, segmentation: sitk.Image, name: str) ->
                              f"{np.round(b, 4).tolist()}. Take the image that was segmented, or resample one of them.")
 
 
+def require_finite(image: sitk.Image, name: str) -> None:
+    """An intensity image without NaN and infinity."""
+    array = sitk.GetArrayViewFromImage(image)
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise ValueError(f"The {name} holds {np.count_nonzero(~np.isfinite(array))} values that are no finite numbers. "
+                         "Replace them, e.g. by numpy.nan_to_num.")
+
+
 def require_common_landmarks(
     fixed: Mapping[str, NDArray[np.floating]] | None, moving: Mapping[str, NDArray[np.floating]] | None
 ) -> None:

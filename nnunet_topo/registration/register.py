@@ -14,6 +14,7 @@ from nnunet_topo.registration.candidates import Candidate, refine
 from nnunet_topo.registration.checks import (
     foreground_probabilities,
     require_common_landmarks,
+    require_finite,
     require_same_grid,
     require_volume,
 )
@@ -101,6 +102,7 @@ def _check(
         if image is not None:
             require_volume(image, f"{name} image")
             require_same_grid(image, segmentation, name)
+            require_finite(image, f"{name} image")
     if by == "intensity" and (fixed_image is None or moving_image is None):
         raise ValueError("by='intensity' compares the images themselves; give fixed_image and moving_image "
                          "(-fixed_image, -moving_image), or another similarity.")
