@@ -29,6 +29,7 @@ def prepare(rows, columns, strides):  # type: ignore[no-untyped-def]
     edges = np.empty(ndim * size, np.uint8)
     walls = edges if ndim == 2 else np.empty(ndim * size, np.uint8)
     parent, top, top_parent = np.empty(size, np.int32), np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
+    # in 3D longer, since the planes beside a slab, which are made twice, are many voxels
     length = plane * max(16, (2**14 if ndim == 2 else 2**17) // plane)
     for start in range(0, size, length):
         stop = min(start + length, size)

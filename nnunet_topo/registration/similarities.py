@@ -89,7 +89,7 @@ def mutual_information(values: Tensor, image: Volume, places: Tensor, other: Sha
 
 
 def _windows(values: Tensor, bins: int, weight: Tensor) -> Tensor:
-    """Weights (N, bins) of the two bins on either side of each value."""
+    """The weight (N,) of each value, shared by the two bins on either side of it: (N, bins)."""
     place = values.clamp(0, 1) * (bins - 1)
     below = place.detach().long().clamp_max(bins - 2)
     share = place - below
