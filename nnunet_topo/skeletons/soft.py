@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nnunet_topo.skeletons import soft_torch
 from nnunet_topo.skeletons._checks import checked_probabilities
+from nnunet_topo.skeletons._device import soft_backend
 
 _VOXELS_AT_ONCE = 2**22  # on devices: smaller images are worked on together, larger ones one at a time
 
@@ -82,7 +84,7 @@ def soft_skeleton_of_mask(mask: Tensor, iterations: int) -> tuple[Tensor, Tensor
     if mask.numel() == 0:
         return mask.clone(), torch.zeros((), dtype=torch.bool, device=mask.device)
     skeleton = torch.empty(mask.shape, dtype=torch.bool, device=mask.device).flatten(0, 1)
-    run = _mask_on_cpu if mask.device.type == "cpu" else _mask_on_device
+    run = _mask_on_cpu if mask.device.type == "cpu" else soft_torch.skeleton_of_mask
     deeper = _for_each_group(lambda group: run(_images(mask, group), iterations, skeleton[group]), mask)
     return skeleton.view(mask.shape), torch.stack(deeper).any()
 
@@ -158,9 +160,7 @@ def _backend(probabilities: Tensor) -> ModuleType:
         from nnunet_topo.skeletons import soft_numba  # only here: importing the package must not need numba
 
         return soft_numba
-    from nnunet_topo.skeletons import soft_torch
-
-    return soft_torch
+    return soft_backend(probabilities[0])
 
 
 def _mask_on_cpu(images: Tensor, iterations: int, skeleton: Tensor) -> Tensor:
@@ -169,12 +169,6 @@ def _mask_on_cpu(images: Tensor, iterations: int, skeleton: Tensor) -> Tensor:
     volumes, targets = (tensor.numpy().reshape(len(images), -1, *images.shape[-2:]) for tensor in (images, skeleton))
     return torch.tensor(any([city_block.skeleton_of_mask(volume, iterations, target)
                              for volume, target in zip(volumes, targets, strict=True)]))
-
-
-def _mask_on_device(images: Tensor, iterations: int, skeleton: Tensor) -> Tensor:
-    from nnunet_topo.skeletons import soft_torch
-
-    return soft_torch.skeleton_of_mask(images, iterations, skeleton)
 
 
 def _for_each_group(run: Callable[[slice], Any], images: Tensor) -> list[Any]:

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnunet_topo.skeletons import thinning_torch
+from nnunet_topo.skeletons._device import thinning_backend
 from nnunet_topo.skeletons.simple_points import RULES, simple_point_table
 
 BORDERS = ("background", "anchored")
@@ -107,11 +109,11 @@ def thin_tensor(
         arrays = images.numpy().reshape(-1, *images.shape[2:])
         thinned = over_threads(lambda array: thin_array(array, iterations, simple_points, border), arrays)
         return torch.from_numpy(np.stack(thinned)).view(images.shape)
-    from nnunet_topo.skeletons import thinning_torch
-
     flat = images.flatten(0, 1)
-    return thinning_torch.thin(flat, simple_points, iterations, _anchors(flat, simple_points, border),
-                               observe=observe).view(images.shape)
+    anchors = _anchors(flat, simple_points, border)
+    if observe is not None:
+        return thinning_torch.thin(flat, simple_points, iterations, anchors, observe=observe).view(images.shape)
+    return thinning_backend(flat).thin(flat, simple_points, iterations, anchors).view(images.shape)
 
 
 def over_threads(function: Callable[[Any], Any], items: Sequence[Any] | NDArray[Any]) -> list[Any]:
@@ -124,16 +126,18 @@ def over_threads(function: Callable[[Any], Any], items: Sequence[Any] | NDArray[
 
 
 def _anchors(images: Tensor, simple_points: str, border: str) -> Tensor | None:
-    from nnunet_topo.skeletons import thinning_torch
-
     if border == "background":
         return None
     anchors = torch.zeros_like(images)
+    of_one_size: dict[torch.Size, list[tuple[slice | int, ...]]] = {}
     for face in _faces(tuple(images.shape[1:])):
         place = (slice(None), *face)
-        section = images[place] if images.ndim == 4 else images[place][:, None]
-        anchors[place] |= thinning_torch.thin(section, simple_points, None, keep_end_points=False
-                                              ).view(images[place].shape)
+        of_one_size.setdefault(images[place].shape, []).append(place)
+    for places in of_one_size.values():  # thinned together
+        sections = torch.cat([images[place] if images.ndim == 4 else images[place][:, None] for place in places])
+        thinned = thinning_backend(sections).thin(sections, simple_points, None, keep_end_points=False)
+        for place, section in zip(places, thinned.split(len(images)), strict=True):
+            anchors[place] |= section.view(images[place].shape)
     return anchors
 
 

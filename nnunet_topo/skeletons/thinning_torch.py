@@ -40,7 +40,7 @@ def thin(
             deletion, and the codes of the neighbourhoods.
     """
     axes = images.ndim - 1
-    table = _table(rule, axes, images.device)
+    table = simple_points_on(rule, axes, images.device)
     padded = torch.nn.functional.pad(images, [1] * (2 * axes))  # in numbers of one byte, 0 and 1
     padded = padded.to(torch.uint8)
     everything = (slice(None), *[slice(1, -1)] * axes)
@@ -52,7 +52,7 @@ def thin(
             end_points = _count_of_box(padded) - padded[everything] <= 1
             stays = end_points if anchors is None else end_points | anchors
         before = padded.clone() if iterations is None else None
-        for odd in _subfields(axes):
+        for odd in subfields(axes):
             starts = [2 - parity for parity in odd]  # indices count from 1, inside of the padding
             here = (slice(None), *[slice(start, size + 1, 2)
                                    for start, size in zip(starts, images.shape[1:], strict=True)])
@@ -73,7 +73,7 @@ def thin(
     return padded[everything].bool()
 
 
-def _subfields(axes: int) -> list[tuple[int, ...]]:
+def subfields(axes: int) -> list[tuple[int, ...]]:
     """Parities of the axes' indices, the first axis changing fastest."""
     return [parities[::-1] for parities in itertools.product((0, 1), repeat=axes)]
 
@@ -87,7 +87,7 @@ def _codes(padded: Tensor, starts: list[int]) -> Tensor:
         in_front = (slice(None),) * axis
         before, here, after = (codes[place] for place in [(*in_front, slice(start + step, last + step, 2))
                                                           for step in (-1, 0, 1)])
-        codes = before.int() + (here.int() << shift) + (after.int() << 2 * shift)
+        codes = torch.add(before.int(), here, alpha=1 << shift).add_(after, alpha=1 << 2 * shift)
         shift *= 3
     centre = shift // 2
     return codes & ((1 << centre) - 1) | codes >> centre + 1 << centre
@@ -107,5 +107,5 @@ def _count_of_box(padded: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _table(rule: str, axes: int, device: torch.device) -> Tensor:
+def simple_points_on(rule: str, axes: int, device: torch.device) -> Tensor:
     return torch.tensor(simple_point_table(rule, axes), device=device)
