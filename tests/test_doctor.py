@@ -186,3 +186,16 @@ def test_numba_cache_follows_the_variable_and_says_when_there_is_none(
     monkeypatch.setattr(numba, "njit", no_cache)
     check = doctor.check_numba_cache()
     assert not check.ok and not check.needed and "NUMBA_CACHE_DIR" in check.mend
+
+
+@pytest.mark.parametrize(("reason", "ok", "detail"), [
+    ("", True, "by Triton's kernels, on the GPU"),
+    ("RuntimeError: Failed to find C compiler\nmore", False, "by torch operations")])
+def test_what_computes_skeletons_on_a_gpu_is_named(
+    reason: str, ok: bool, detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("nnunet_topo.skeletons._device.why_not_triton", lambda device: reason)
+    check = doctor.check_skeletons()
+    assert check.ok is ok and check.detail.startswith(detail) and "more" not in check.detail
+    assert ok or ("C compiler" in check.detail and "gcc" in check.mend and not check.needed)

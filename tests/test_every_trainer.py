@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+import torch
+from nnunetv2.run.run_training import get_trainer_from_args
+from other_device import DEVICE, OtherDevice
 from training import NUMBERS, TRAINERS, checkpoint_of, short
 
 from nnunet_topo.nnunet.pipeline import predict, write_small_plans
@@ -71,3 +74,30 @@ def test_validates_a_fold(plans, trainer, configuration):
     model = short(dataset, configuration, trainer, name, validate=True)
     for summary in ("summary.json", "summary_topology.json"):
         assert (model / "fold_0" / "validation" / summary).exists()
+
+
+def losses_of_three_steps(dataset: str, configuration: str, trainer: str, plans: str, device: str) -> list[float]:
+    """Two training steps and one of validation by nnU-Net's own methods."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    instance = get_trainer_from_args(dataset, configuration, 0, trainer, plans, False, torch.device(device))
+    instance.initialize()
+    instance.on_train_start()
+    instance.on_epoch_start()
+    instance.on_train_epoch_start()
+    batches = [next(instance.dataloader_train) for _ in range(2)]
+    steps = [instance.train_step(batch) for batch in batches]
+    instance.on_validation_epoch_start()
+    with torch.no_grad():
+        steps.append(instance.validation_step(batches[0]))
+    return [float(step["loss"]) for step in steps]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("trainer", "configuration"), CASES)
+def test_trains_on_a_device_that_is_not_the_cpu_as_on_the_cpu(plans, trainer, configuration):
+    dataset, name = plans(configuration)
+    here = losses_of_three_steps(dataset, configuration, trainer, name, "cpu")
+    with OtherDevice():
+        there = losses_of_three_steps(dataset, configuration, trainer, name, DEVICE)
+    assert there == pytest.approx(here, rel=1e-5)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  its customary name
 import torch
+from other_device import DEVICE, OtherDevice
 from scipy.spatial.transform import Rotation
 
 from nnunet_topo.registration import on_fixed_grid, register
@@ -196,3 +197,14 @@ def test_intensities_are_registered_by_mutual_information():
                       moving_image=pair.moving_image, fixed_landmarks=pair.fixed_landmarks,
                       moving_landmarks=pair.moving_landmarks)
     assert result.quality.target_registration_error_mm < 0.8 and result.quality.runner_up_gap > 0.15
+
+
+@pytest.mark.slow
+def test_on_a_device_that_is_not_the_cpu_it_finds_the_same(pair):
+    with_both = {"fixed_image": pair.fixed_image, "moving_image": pair.moving_image}
+    with OtherDevice():
+        there = register(pair.fixed, pair.moving, device=DEVICE, **with_both)
+    here = register(pair.fixed, pair.moving, **with_both)
+    points = some_points(pair.fixed)
+    np.testing.assert_allclose(moved(there.transform, points), moved(here.transform, points), atol=1e-3)
+    assert there.sure and here.sure

@@ -74,6 +74,24 @@ def check_device() -> Check:
     return Check("device", False, f"no GPU, {threads}", mend, needed=False)
 
 
+def check_skeletons() -> Check:
+    """What computes skeletons on the first GPU, or on the CPU where there is none."""
+    try:
+        torch: Any = import_quietly("torch")
+        if not torch.cuda.is_available():
+            return Check("skeletons", True, "by numba's kernels, on the CPU")
+        device: Any = import_quietly("nnunet_topo.skeletons._device")
+        with quiet(io.StringIO()):
+            why_not = device.why_not_triton(torch.device("cuda", 0))
+    except Exception as error:
+        return Check("skeletons", False, f"unknown without torch and numba: {reason(error)}", "Mend these first")
+    if not why_not:
+        return Check("skeletons", True, "by Triton's kernels, on the GPU")
+    detail = f"by torch operations, several times slower than Triton's kernels ({why_not.splitlines()[0]})"
+    mend = f"pip install triton, or, where it is installed, {device.MEND}"
+    return Check("skeletons", False, detail, mend, needed=False)
+
+
 def check_path(variable: str, *, must_write: bool = True) -> Check:
     """The environment variable is set to a folder that exists and can be written to."""
     folder = os.environ.get(variable)
@@ -191,6 +209,7 @@ def all_checks() -> Iterator[Check]:
         lambda: check_package("gudhi", "gudhi", needed=False),
         check_numba_cache,
         check_device,
+        check_skeletons,
         lambda: check_path("nnUNet_raw", must_write=False),
         lambda: check_path("nnUNet_preprocessed"),
         lambda: check_path("nnUNet_results"),

@@ -27,7 +27,7 @@ def random_place(target: Tensor, side: int) -> Place:
     """The place of a crop of a target (C, *S), of ``side`` voxels or the whole of an axis that has fewer."""
     sizes = target.shape[1:]
     candidates = (target.amax(0) if target.is_floating_point() else target.any(0)).nonzero()
-    chosen = candidates[int(torch.randint(len(candidates), ()))].tolist() if len(candidates) else \
+    chosen = candidates[int(torch.randint(len(candidates), ()))].cpu().tolist() if len(candidates) else \
         [int(torch.randint(size, ())) for size in sizes]
     starts = [min(max(at - side // 2, 0), max(size - side, 0)) for at, size in zip(chosen, sizes, strict=True)]
     return tuple(slice(start, start + side) for start in starts)

@@ -59,7 +59,7 @@ def _run(kernel: Any, *tensors: Tensor) -> None:
 @triton.jit
 def _place(voxels, height, width, block: tl.constexpr):
     """Image, index in it, whether there is such a voxel, and its coordinates."""
-    blocks = tl.cdiv(voxels, block)
+    blocks = (voxels + block - 1) // block
     image = (tl.program_id(0) // blocks).to(tl.int64)
     place = tl.program_id(0) % blocks * block + tl.arange(0, block)
     return image, place, place < voxels, place // (height * width), place // width % height, place % width
@@ -101,7 +101,7 @@ def _largest_of_box(image, place, inside, z, y, x, depth, height, width, axes: t
     """The largest value of each voxel's box, and the number of the first voxel of the box that holds it."""
     reach: tl.constexpr = axes - 2
     largest = tl.full(place.shape, -float("inf"), image.dtype.element_ty)
-    holder = tl.zeros_like(place)
+    holder = tl.full(place.shape, 0, tl.int32)
     for dz in tl.static_range(-reach, reach + 1):
         for dy in tl.static_range(-1, 2):
             for dx in tl.static_range(-1, 2):
@@ -198,7 +198,7 @@ def _minima(
         halves_y = _halves(along_z, along_y)
         halves_x = _halves(_minimum(along_z, along_y), along_x)
     else:
-        holder_z = tl.zeros_like(holder_y)
+        holder_z = tl.full(holder_y.shape, 0, tl.int32)
         halves_y = tl.full(holder_y.shape, 2, tl.int32)
         halves_x = _halves(along_y, along_x)
     number = holder_z + 3 * holder_y + 9 * holder_x + 27 * halves_x + 81 * halves_y

@@ -71,14 +71,14 @@ def _end_points(
     images, fixed, stays, voxels, depth, height, width, axes: tl.constexpr, block: tl.constexpr
 ):
     """Which voxels stay in this iteration: the fixed ones, and foreground of at most one neighbour."""
-    blocks = tl.cdiv(voxels, block)
+    blocks = (voxels + block - 1) // block
     first = (tl.program_id(0) // blocks).to(tl.int64) * voxels
     place = tl.program_id(0) % blocks * block + tl.arange(0, block)
     inside = place < voxels
     z, y, x = place // (height * width), place // width % height, place % width
     own = inside & (tl.load(images + first + place, inside, 0) != 0)
     reach: tl.constexpr = axes - 2
-    count = tl.zeros_like(place)
+    count = tl.full(place.shape, 0, tl.int32)
     for dz in tl.static_range(-reach, reach + 1):
         for dy in tl.static_range(-1, 2):
             for dx in tl.static_range(-1, 2):
@@ -95,7 +95,7 @@ def _delete(
     """Delete the simple points of a subfield that need not stay, and say whether there was one."""
     count_z, count_y, count_x = (depth + 1 - start_z) // 2, (height + 1 - start_y) // 2, (width + 1 - start_x) // 2
     count = count_z * count_y * count_x
-    blocks = tl.cdiv(count, block)
+    blocks = (count + block - 1) // block
     first = (tl.program_id(0) // blocks).to(tl.int64) * voxels
     index = tl.program_id(0) % blocks * block + tl.arange(0, block)
     z = index // (count_y * count_x) * 2 + start_z
@@ -106,7 +106,7 @@ def _delete(
     inside &= tl.load(images + first + place, inside, 0) != 0
     inside &= tl.load(stays + first + place, inside, 1) == 0
     reach: tl.constexpr = axes - 2
-    code = tl.zeros_like(place)
+    code = tl.full(place.shape, 0, tl.int32)
     for dz in tl.static_range(-reach, reach + 1):
         for dy in tl.static_range(-1, 2):
             for dx in tl.static_range(-1, 2):
@@ -115,5 +115,5 @@ def _delete(
                     code = code << 1 | there
     simple = tl.load(table + (code >> 3), inside, 0).to(tl.int32) >> (code & 7) & 1
     delete = inside & (simple != 0)
-    tl.store(images + first + place, tl.zeros_like(place).to(tl.uint8), delete)
-    tl.store(changed + tl.zeros_like(place), tl.full(place.shape, 1, tl.int32), delete)
+    tl.store(images + first + place, tl.full(place.shape, 0, tl.uint8), delete)
+    tl.store(changed + tl.full(place.shape, 0, tl.int32), tl.full(place.shape, 1, tl.int32), delete)
