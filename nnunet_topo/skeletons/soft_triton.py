@@ -1,6 +1,6 @@
 """The soft skeleton in Triton, for CUDA; the algorithm is described in ``soft.py``.
 
-Two kernels a level forward and three backward, which read and write whole images a few times where torch operations
+Two kernels a level forward and four backward, which read and write whole images a few times where torch operations
 (``soft_torch.py``, which this agrees with) do it a hundred times. Gradients are gathered: a voxel notes which voxel of
 its window holds the extreme, and each voxel collects from those that noted it. No atomic additions.
 """
