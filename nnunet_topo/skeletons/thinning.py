@@ -51,7 +51,8 @@ def thin(
         The skeleton, of the mask's shape, type and device, without gradient.
 
     Memory on the CPU: three bits a voxel beside input and output. On CUDA, with Triton, two bytes a voxel, on other
-    devices eight, for the duration of the call, and a wait for the device in each iteration where ``iterations`` is None.
+    devices eight, for the duration of the call, and a wait for the device in each iteration where ``iterations`` is
+    None.
 
     Raises:
         TypeError: neither an array nor a tensor.
