@@ -14,6 +14,15 @@ from torch import Tensor, nn
 Place = tuple[slice, ...]  # of a crop, one slice a spatial axis
 
 
+def check_numbers(threads: int | None, **not_negative: float) -> None:
+    """Refuse fewer than one thread, and options that must not be negative but are."""
+    for name, value in not_negative.items():
+        if value < 0:
+            raise ValueError(f"{name} must be at least 0, got {value}.")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, or None for one for each core, got {threads}.")
+
+
 def crops(probabilities: Tensor, target: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """A crop of each sample around a random voxel of its foreground, or anywhere where it has none."""
     if max(probabilities.shape[2:]) <= side:

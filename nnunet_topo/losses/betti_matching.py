@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from nnunet_topo.homology import BettiMatching, betti_matchings
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
-from nnunet_topo.losses._images import as_columns, crops, images, in_background
+from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background
 
 
 class BettiMatchingLoss(nn.Module):
@@ -81,12 +81,8 @@ class BettiMatchingLoss(nn.Module):
             raise ValueError(f"smooth must be greater than 0, or two empty images divide by 0; got {smooth}.")
         if filtration not in ("superlevel", "sublevel", "both"):
             raise ValueError(f"filtration must be 'superlevel', 'sublevel' or 'both', got {filtration!r}.")
-        for name, value in (("matched_weight", matched_weight), ("unmatched_weight", unmatched_weight),
-                            ("threshold", threshold), ("crop_2d", crop_2d), ("crop_3d", crop_3d)):
-            if value < 0:
-                raise ValueError(f"{name} must be at least 0, got {value}.")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, or None for one for each core, got {threads}.")
+        check_numbers(threads, matched_weight=matched_weight, unmatched_weight=unmatched_weight, threshold=threshold,
+                      crop_2d=crop_2d, crop_3d=crop_3d)
         self.normalised = normalised
         self.smooth = smooth
         self.essential = essential

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from nnunet_topo.homology import Persistence, betti_numbers, persistence_pairs
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
-from nnunet_topo.losses._images import as_columns, crops, images, in_background, tiles
+from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background, tiles
 
 _Diagram = tuple[Persistence, tuple[int, ...]]  # of a prediction, with its target's Betti numbers
 
@@ -79,11 +79,7 @@ class TopoLoss(nn.Module):
         super().__init__()
         if smooth <= 0:
             raise ValueError(f"smooth must be greater than 0, or two empty images divide by 0; got {smooth}.")
-        for name, value in (("threshold", threshold), ("crop_2d", crop_2d), ("crop_3d", crop_3d)):
-            if value < 0:
-                raise ValueError(f"{name} must be at least 0, got {value}.")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, or None for one for each core, got {threads}.")
+        check_numbers(threads, threshold=threshold, crop_2d=crop_2d, crop_3d=crop_3d)
         self.normalised = normalised
         self.smooth = smooth
         self.essential = essential

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from nnunet_topo.homology import critical_voxels
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
-from nnunet_topo.losses._images import as_columns, images, in_background
+from nnunet_topo.losses._images import as_columns, check_numbers, images, in_background
 
 _EPSILON = 1e-7  # where a probability has been rounded to 0 or 1
 
@@ -64,8 +64,7 @@ class WarpingLoss(nn.Module):
         super().__init__()
         if connectivity not in ("foreground", "background"):
             raise ValueError(f"connectivity must be 'foreground' or 'background', got {connectivity!r}.")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, or None for one for each core, got {threads}.")
+        check_numbers(threads)
         self.normalised = normalised
         self.connectivity = connectivity
         self.threads = threads

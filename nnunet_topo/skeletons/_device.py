@@ -63,7 +63,7 @@ def why_not_triton(device: torch.device) -> str:
 
 def disagreement(device: torch.device, soft: ModuleType, thinning: ModuleType) -> str:
     """Which results of two modules differ from those of the torch operations, for a small case; empty if none."""
-    for size in ((2, 9, 10), (2, 5, 6, 7)):
+    for size in ((2, 9, 10), (1, 5, 6, 7)):
         random = torch.Generator().manual_seed(0)
         images, gradients = torch.rand(2, *size, generator=random).to(device)
         (*forward, gradient), (*wanted, wanted_gradient) = (_soft(module, images, gradients)
