@@ -55,8 +55,8 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         ],
         extras_require={
             "test": [
-                *["pytest", "pytest-timeout", "hypothesis", "selenium", "ruff", "mypy", "pip>=22.3", "setuptools>=77"],
-                *["submitit", "PyYAML"],
+                *["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "selenium", "submitit", "PyYAML"],
+                *["ruff", "mypy", "pip>=22.3", "setuptools>=77"],
             ],
             "study": ["submitit", "PyYAML"],
         },
