@@ -9,8 +9,8 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from loss_table import ROWS, batch, every, gradient
 from other_device import DEVICE, OtherDevice
-from test_loss_contract import ROWS, batch, every, gradient
 from test_soft_skeleton import plain_skeleton, with_gradient
 
 from nnunet_topo.skeletons import TopologicalSkeleton, soft_skeleton, soft_skeleton_of_mask, thin, tubed_skeleton
