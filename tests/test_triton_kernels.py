@@ -94,7 +94,7 @@ def test_thinning_leaves_its_input_as_it_was_and_takes_views(thinning):
     assert torch.equal(thinned[:, None], thin(before.transpose(1, 2)[:, None]))
 
 
-def compiled(kernel, axes, number, capability):
+def compiled(kernel, axes, number, capability, fused=False):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
@@ -110,19 +110,30 @@ def compiled(kernel, axes, number, capability):
         return "*i32" if name == "changed" else f"*{number}"
 
     source = ASTSource(kernel, {name: type_of(name) for name in kernel.arg_names}, {"axes": axes, "block": 256})
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"enable_fp_fusion": False})
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"enable_fp_fusion": fused})
 
 
 @pytest.mark.parametrize("axes", [2, 3])
 @pytest.mark.parametrize(("name", "kernel"), [*(("soft_triton", kernel) for kernel in SOFT),
                                               *(("thinning_triton", kernel) for kernel in THINNING)])
-def test_kernels_compile_for_gpus_without_atomic_operations_or_fused_roundings(name, kernel, axes, monkeypatch):
+def test_kernels_compile_for_gpus_without_atomic_operations(name, kernel, axes, monkeypatch):
     module = module_of(name, monkeypatch, interpreted=False)
     for number, capability in (("fp32", 75), ("fp32", 90), ("fp64", 80)):
         machine = compiled(getattr(module, kernel), axes, number, capability)
         operations = re.findall(r"^\s*(?:@!?%p\d+ )?([a-z]+\.[a-z0-9.:]+)", machine.asm["ptx"], re.MULTILINE)
         assert len(machine.asm["cubin"]) > 1000 and any(op.startswith("ld.global") for op in operations)
-        assert not [op for op in operations if op.startswith(("atom", "red", "fma"))]
+        assert not [op for op in operations if op.startswith(("atom", "red"))]
+
+
+def test_the_skeleton_is_rounded_after_each_operation_as_pooling_and_relu_round_it(monkeypatch):
+    """s + relu(d - s d): a fused multiplication and subtraction would give other values than the composition."""
+    module = module_of("soft_triton", monkeypatch, interpreted=False)
+    assert "FFMA" not in compiled(module._opening, 3, "fp32", 90).asm["sass"]
+    assert "FFMA" in compiled(module._opening, 3, "fp32", 90, fused=True).asm["sass"]
+    options = []
+    monkeypatch.setattr(module, "_opening", {(1,): lambda *arguments, **given: options.append(given)})
+    module._run(module._opening, torch.zeros(1, 2, 3, 4))
+    assert options[0]["enable_fp_fusion"] is False
 
 
 def test_all_kernels_are_looked_at(monkeypatch):
