@@ -206,7 +206,8 @@ def test_a_failure_while_a_checkpoint_is_written_leaves_the_previous_one(dataset
     assert not list((model / "fold_0").glob(".*part*"))
 
 
-@pytest.mark.parametrize(("kind", "configuration"), [("classes", "2d"), ("regions_ignore", "3d_fullres")])
+@pytest.mark.parametrize(("kind", "configuration"), [
+    ("classes", "2d"), pytest.param("regions_ignore", "3d_fullres", marks=pytest.mark.slow)])
 def test_validation_of_a_fold_also_writes_the_topology_summary(datasets, kind, configuration):
     model = short(datasets(kind), configuration, validate=True)
     folder = model / "fold_0" / "validation"
