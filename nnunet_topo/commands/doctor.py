@@ -84,7 +84,7 @@ def check_skeletons() -> Check:
         with quiet(io.StringIO()):
             why_not = device.why_not_triton(torch.device("cuda", 0))
     except Exception as error:
-        return Check("skeletons", False, f"unknown without torch and numba: {reason(error)}", "Mend these first")
+        return Check("skeletons", False, f"unknown without torch: {reason(error)}", "Mend torch first")
     if not why_not:
         return Check("skeletons", True, "by Triton's kernels, on the GPU")
     detail = f"by torch operations, several times slower than Triton's kernels ({why_not.splitlines()[0]})"

@@ -23,15 +23,7 @@ _SIZES = ["voxels", "depth", "height", "width", "start_z", "start_y", "start_x"]
 def thin(
     images: Tensor, rule: str, iterations: int | None, anchors: Tensor | None = None, *, keep_end_points: bool = True
 ) -> Tensor:
-    """Thin bool images (N, *S) of two or three axes.
-
-    Args:
-        images: what to thin.
-        rule: name of the table of simple points.
-        iterations: how many, or None until nothing changes.
-        anchors: (N, *S) bool, voxels that stay.
-        keep_end_points: whether voxels with one neighbour at the start of an iteration stay.
-    """
+    """As :func:`nnunet_topo.skeletons.thinning_torch.thin`, without an observer."""
     axes = images.ndim - 1
     table = simple_points_on(rule, axes, images.device)
     thinned = images.to(torch.uint8, copy=True, memory_format=torch.contiguous_format)
