@@ -156,6 +156,20 @@ def test_bad_input_is_refused_with_a_sentence(prediction, sentence):
         betti_matching_error(prediction, RING)
 
 
+@pytest.mark.parametrize("prediction, sentence", [
+    (2 * RING.astype(np.uint8), "boolean numpy arrays of two or three axes, not of ndarray uint8"),
+    (RING.astype(np.int64), "boolean numpy arrays of two or three axes, not of ndarray int64"),
+    (RING.astype(float), "not of ndarray float64"),
+    (RING.tolist(), "not of list"),
+    (RING[0], r"not of ndarray bool \(3,\)"),
+    (RING[:2], r"masks of one shape, not of \(2, 3\) and \(3, 3\)"),
+])  # fmt: skip
+def test_numbers_of_matches_are_taken_of_masks_only(prediction, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        matched_betti_numbers(prediction, RING)
+    assert matched_betti_numbers(RING, RING) == (1, 1)
+
+
 @pytest.mark.parametrize("shape", [(4,), (1, 4, 4, 4)])
 def test_other_numbers_of_axes_are_refused(shape):
     with pytest.raises(ValueError, match="two or three axes"):

@@ -163,7 +163,7 @@ def test_memory_order_and_views_do_not_matter():
     ids=["uint8", "float", "one-axis", "four-axes", "list"],
 )
 def test_anything_but_a_boolean_image_is_refused(mask):
-    with pytest.raises(ValueError, match="boolean numpy array of two or three axes"):
+    with pytest.raises(ValueError, match="boolean numpy arrays of two or three axes"):
         betti_numbers(mask)
 
 

@@ -161,9 +161,9 @@ def test_the_order_in_memory_does_not_matter():
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
     ((TUBE, TUBE, "both"), 'must be "foreground" or "background"'),
-    ((TUBE, TUBE[1:]), "two masks of the same shape, not"),
-    ((TUBE, TUBE.astype(float)), "boolean numpy arrays of two or three axes, not ndarray float64"),
-    ((TUBE[0], TUBE[0]), "boolean numpy arrays of two or three axes, not ndarray bool"),
+    ((TUBE, TUBE[1:]), "masks of one shape, not of"),
+    ((TUBE, TUBE.astype(float)), "boolean numpy arrays of two or three axes, not of ndarray float64"),
+    ((TUBE[0], TUBE[0]), "boolean numpy arrays of two or three axes, not of ndarray bool"),
 ])
 def test_bad_masks_are_refused_with_a_sentence(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):

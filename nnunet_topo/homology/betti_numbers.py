@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from nnunet_topo.homology.masks import check_masks
+
 # By the number of axes: (connectivity of the side that is connected across corners, of the side that is not).
 _VOXELS_AT_ONCE = 2**25  # each needs about a dozen bytes
 _NEIGHBOURS: dict[int, tuple[Literal[8, 26], Literal[4, 6]]] = {2: (8, 4), 3: (26, 6)}
@@ -112,9 +114,4 @@ class _Components:
 def _check(mask: NDArray[np.bool_], connectivity: str) -> None:
     if connectivity not in ("foreground", "background"):
         raise ValueError(f'The connectivity must be "foreground" or "background", not {connectivity!r}.')
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.ndim not in _NEIGHBOURS:
-        given = f"{type(mask).__name__} {getattr(mask, 'dtype', '')} {tuple(getattr(mask, 'shape', ()))}"
-        raise ValueError(
-            f"Betti numbers are taken of a boolean numpy array of two or three axes, not of {given}; "
-            "turn labels into a mask first, for instance by labels == 1."
-        )
+    check_masks("Betti numbers are taken", mask)

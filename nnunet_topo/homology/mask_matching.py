@@ -23,6 +23,8 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_topo.homology.masks import check_masks
+
 Mask = NDArray[np.bool_]
 Vector = frozenset[int]  # modulo 2: the generators in it
 
@@ -32,8 +34,10 @@ def matched_betti_numbers(prediction: Mask, reference: Mask) -> tuple[int, ...]:
 
     As many as :func:`nnunet_topo.homology.betti_matching` matches (foreground 4- or 6-connected, 8- or 26-connected
     background), and in dimension 0 one more if neither mask is empty, for the component that never dies. At most the
-    Betti numbers of either mask. Two boolean arrays of two or three axes, which are not checked.
+    Betti numbers of either mask. Raises ValueError for anything else than two boolean arrays of one shape and of two or
+    three axes.
     """
+    check_masks("Betti matchings of masks are counted", prediction, reference)
     if not (prediction.any() and reference.any()):
         return (0,) * prediction.ndim
     thin = [axis for axis, size in enumerate(prediction.shape) if size == 1]

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_topo.homology.masks import check_masks
 from nnunet_topo.skeletons.simple_points import simple_point_table
 
 Connectivity = Literal["foreground", "background"]
@@ -64,10 +65,4 @@ def critical_voxels(
 def _check(mask: NDArray[np.bool_], towards: NDArray[np.bool_], connectivity: str) -> None:
     if connectivity not in ("foreground", "background"):
         raise ValueError(f'The connectivity must be "foreground" or "background", not {connectivity!r}.')
-    for image in (mask, towards):
-        if not isinstance(image, np.ndarray) or image.dtype != np.bool_ or image.ndim not in (2, 3):
-            given = f"{type(image).__name__} {getattr(image, 'dtype', '')} {tuple(getattr(image, 'shape', ()))}"
-            raise ValueError(f"Homotopy warping needs boolean numpy arrays of two or three axes, not {given}; turn "
-                             "labels into masks first, for instance by labels == 1.")
-    if mask.shape != towards.shape:
-        raise ValueError(f"Homotopy warping needs two masks of the same shape, not {mask.shape} and {towards.shape}.")
+    check_masks("Homotopy warping is made", mask, towards)
