@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  its customary name
 
+from nnunet_topo import synthetic
 from nnunet_topo.commands import register as command
 from nnunet_topo.registration import stages
 from nnunet_topo.registration.cases import cases_of, read_segmentation
@@ -30,7 +31,7 @@ def scan(segmentation: sitk.Image, seed: int) -> sitk.Image:
 
 
 def test_the_demo_registers_a_synthetic_mandible_and_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "mandible_pair", coarse)
+    monkeypatch.setattr(synthetic, "mandible_pair", coarse)
     arguments = ["--demo", "-o", str(tmp_path / "demo"), "--seed", "3"]
     assert command.main(arguments) == 0
     printed = capsys.readouterr().out

@@ -247,7 +247,7 @@ def test_runs_go_through_submitit_and_the_failure_of_one_does_not_keep_the_other
 
 def test_each_printed_command_executes_the_run_that_it_names(study, capsys, monkeypatch):
     file, executed = study(seeds=[0, 3]), []
-    monkeypatch.setattr("nnunet_topo.commands.study.execute", executed.append)
+    monkeypatch.setattr(execution, "execute", executed.append)
     assert main([str(file), "--print-only"]) == 0
     commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     assert executed == [] and len(commands) == 4

@@ -9,24 +9,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_topo.conversion.drive import convert_drive
-from nnunet_topo.conversion.pairs import ENDINGS, convert_pairs
-from nnunet_topo.conversion.topcow import MODALITIES, convert_topcow
-from nnunet_topo.conversion.topomortar import SETS, convert_topomortar
+from nnunet_topo.commands.guard import guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert and say where the data sets are; 0, or 1 with the reason in a sentence."""
+    return guarded(lambda: _convert(arguments), stopped="Data sets are written whole or not at all; the same command "
+                   "starts again.")
+
+
+def _convert(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
-    try:
-        folders = options.convert(options)
-        placed = [folder for folder in folders if _place_splits(folder)]
-    except (ValueError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped; nothing was written.", file=sys.stderr)
-        return 130
+    folders = options.convert(options)
+    placed = [folder for folder in folders if _place_splits(folder)]
     for folder in folders:
         print(f"Written: {folder}")
     if placed:
@@ -52,24 +47,36 @@ def _place_splits(folder: Path) -> bool:
 
 
 def _topomortar(options: argparse.Namespace) -> list[Path]:
+    from nnunet_topo.conversion.topomortar import convert_topomortar
+
     return convert_topomortar(options.source, options.d, sets=options.sets)
 
 
 def _topcow(options: argparse.Namespace) -> list[Path]:
+    from nnunet_topo.conversion.topcow import convert_topcow
+
     return [convert_topcow(options.source, options.d, options.modality, binary=options.binary)]
 
 
 def _drive(options: argparse.Namespace) -> list[Path]:
+    from nnunet_topo.conversion.drive import convert_drive
+
     return [convert_drive(options.source, options.d, ignore_outside=options.ignore_outside)]
 
 
 def _pairs(options: argparse.Namespace) -> list[Path]:
+    from nnunet_topo.conversion.pairs import convert_pairs
+
     return [convert_pairs(options.images, options.labels, options.d, options.n, test_images=options.test_images,
                           test_labels=options.test_labels, foreground=options.foreground, classes=options.classes,
                           channel=options.channel)]
 
 
 def _parser() -> argparse.ArgumentParser:
+    from nnunet_topo.conversion.pairs import ENDINGS
+    from nnunet_topo.conversion.topcow import MODALITIES
+    from nnunet_topo.conversion.topomortar import SETS
+
     parser = argparse.ArgumentParser(
         prog="nnUNetv2_topo_convert",
         description="Writes published data sets into nnU-Net's raw format: all of what is asked for, or nothing.")

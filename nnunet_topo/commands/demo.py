@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import shlex
 import sys
 import time
@@ -14,15 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from tqdm import tqdm
-
-from nnunet_topo.nnunet.checks import require_writable
-from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, plan_and_preprocess, predict, train
-from nnunet_topo.nnunet.scoring import mean_table, read_labels, reader_of, score_predictions
-from nnunet_topo.report import topology_figure
-from nnunet_topo.synthetic import write_dataset
+from nnunet_topo.commands.guard import guarded
 
 TRAINERS = ("nnUNetTrainer", "nnUNetTrainerClDice")
 
@@ -47,16 +38,22 @@ SETUPS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the demo for each dimension asked for and print the tables and where everything lies."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo for each dimension asked for and print the tables and where everything lies; 0, or 1 with the
+    reason in a sentence."""
     options = _parser().parse_args(arguments)
     output = Path(options.output).resolve()
-    if output.exists() and any(output.iterdir()):
-        sys.exit(f"The output folder {output} is not empty. Choose another with --output, or remove it first.")
-    try:
-        require_writable(output)
-    except RuntimeError as error:
-        sys.exit(str(error))
+    return guarded(lambda: _demo(options, output), stopped=f"The demo does not go on: remove {output} to start again.")
+
+
+def _demo(options: argparse.Namespace, output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"The output folder {output} is {'not empty' if output.is_dir() else 'a file'}. Choose "
+                         "another with --output, or remove it first.")
+    from nnunet_topo.nnunet.checks import require_writable
+    from nnunet_topo.nnunet.pipeline import environment, nnunet_folders
+
+    require_writable(output, elsewhere="choose another with --output")
     start = time.perf_counter()
     quiet = {"nnUNet_compile": "f", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "OMP_NUM_THREADS": None}
     with nnunet_folders(output), environment(**quiet):
@@ -73,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(setup: Setup, output: Path, options: argparse.Namespace) -> str:
     """One dimension: data, planning, two trainings, predictions, scores, a picture. Returns the table in words."""
+    from nnunet_topo.nnunet.pipeline import plan_and_preprocess, predict
+    from nnunet_topo.nnunet.scoring import mean_table, score_predictions
+    from nnunet_topo.synthetic import write_dataset
+
     raw = Path(os.environ["nnUNet_raw"]) / setup.dataset
     dimension = len(setup.shape)
     print(f"\n{dimension}D: synthetic vessels in {raw}")
@@ -107,6 +108,14 @@ def _report_command(references: Path, folders: dict[str, Path], model: Path, out
 
 
 def _train(setup: Setup, trainer: str, plans: str, output: Path, options: argparse.Namespace) -> Path:
+    import random
+
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from nnunet_topo.nnunet.pipeline import environment, train
+
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(options.seed)
     with (
@@ -120,6 +129,9 @@ def _train(setup: Setup, trainer: str, plans: str, output: Path, options: argpar
 
 def _picture(rows: dict, raw: Path, folders: dict[str, Path], model: Path, path: Path) -> None:
     """The case on which the two networks differ most in topology."""
+    from nnunet_topo.nnunet.scoring import read_labels, reader_of
+    from nnunet_topo.report import topology_figure
+
     def broken(trainer: str, index: int) -> int:
         return sum(value for name, value in rows[trainer][index].items() if name.endswith("_error"))
 
@@ -171,4 +183,4 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,6 +21,7 @@ from typing import Any
 
 import nnunet_topo
 from nnunet_topo._discovery import VARIABLE, same_folder, trainers_folder
+from nnunet_topo.commands.guard import guarded
 
 EXPORT = (
     f'export {VARIABLE}="${VARIABLE}{os.pathsep}$(nnUNetv2_topo_trainers)" '
@@ -233,6 +234,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "nnU-Net's three paths, and whether nnU-Net finds our trainers. Each thing wrong comes with how to mend it. "
         "[WRONG] keeps training from starting, [note] does not. Exit code 1 if anything is [WRONG].",
     ).parse_args(arguments)
+    return guarded(_look, stopped="Nothing was changed.")
+
+
+def _look() -> int:
     wrong, last_mend = 0, ""
     for check in all_checks():
         mark = "[ok]" if check.ok else "[WRONG]" if check.needed else "[note]"

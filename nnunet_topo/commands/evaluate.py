@@ -7,14 +7,14 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nnunet_topo.nnunet.evaluation import RECORDS, dataset_settings, default_num_processes, evaluate_folder
-from nnunet_topo.nnunet.evaluation_summary import table
-from nnunet_topo.nnunet.label_maps import Region, ending_and_reader
-from nnunet_topo.report.comparison import distinct_names
-from nnunet_topo.report.evaluation_page import write_evaluation_page
-from nnunet_topo.report.evaluation_pictures import draw_pictures
+from nnunetv2.configuration import default_num_processes
+
+from nnunet_topo.commands.guard import guarded
+
+if TYPE_CHECKING:
+    from nnunet_topo.nnunet.label_maps import Region
 
 REPORT = "report.html"
 PICTURES_SHOWN = 20
@@ -31,28 +31,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("the ignore label stands in dataset.json; -il goes with -l and --regions")
     if not options.report and (options.compare or options.images or options.pictures != PICTURES_SHOWN):
         parser.error("--compare, -images and --pictures say what is in the report; they go with --report")
+    return guarded(lambda: _evaluate(options), stopped="The finished cases are kept; the same command goes on with the "
+                   "others.")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from nnunet_topo.nnunet.evaluation import evaluate_folder
+    from nnunet_topo.nnunet.evaluation_summary import table
+
     output = Path(options.o or options.pred_folder)
-    try:
-        if output.suffix in (".json", ".csv", ".html"):
-            raise ValueError(f"-o is a folder here, for summary_topology.json and .csv; {output} is a file name.")
-        folders = _named_folders(options)
-        outputs = dict.fromkeys(folders, output) | {name: output / name if options.o else folder
-                                                    for name, folder in list(folders.items())[1:]}
-        settings = _simple(options) if simple else _from_files(options)
-        summaries = {}
-        for name, folder in folders.items():
-            if len(folders) > 1:
-                print(f"{name}: {folder}")
-            summaries[name] = evaluate_folder(options.gt_folder, folder, outputs[name], **settings,
-                                              processes=options.np, chill=options.chill,
-                                              tolerances_mm=options.tolerances_mm)
-        undrawn = _report(options, output, summaries, outputs, settings["reader_writer"]) if options.report else {}
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped. The finished cases are kept; the same command goes on with the others.", file=sys.stderr)
-        return 130
+    if output.suffix in (".json", ".csv", ".html"):
+        raise ValueError(f"-o is a folder here, for summary_topology.json and .csv; {output} is a file name.")
+    folders = _named_folders(options)
+    outputs = dict.fromkeys(folders, output) | {name: output / name if options.o else folder
+                                                for name, folder in list(folders.items())[1:]}
+    settings = _from_files(options) if options.djfile else _simple(options)
+    summaries = {}
+    for name, folder in folders.items():
+        if len(folders) > 1:
+            print(f"{name}: {folder}")
+        summaries[name] = evaluate_folder(options.gt_folder, folder, outputs[name], **settings,
+                                          processes=options.np, chill=options.chill,
+                                          tolerances_mm=options.tolerances_mm)
+    undrawn = _report(options, output, summaries, outputs, settings["reader_writer"]) if options.report else {}
     for name, summary in summaries.items():
         heading = f"\n{name}" if len(summaries) > 1 else ""
         print(f"{heading}\n{table(summary)}\n\nWritten: {outputs[name] / 'summary_topology.json'} and .csv")
@@ -82,6 +83,8 @@ def _complain(summaries: Mapping[str, Mapping[str, Any]], undrawn: Mapping[str, 
 
 def _named_folders(options: argparse.Namespace) -> dict[str, Path]:
     """PREDICTION and the folders of --compare by their names."""
+    from nnunet_topo.report.comparison import distinct_names
+
     given = [("", Path(options.pred_folder)), *options.compare]
     folders = [folder for _, folder in given]
     names = [name or other for (name, _), other in zip(given, distinct_names(folders), strict=True)]
@@ -100,6 +103,9 @@ def _report(
     outputs: Mapping[str, Path], reader: Any,
 ) -> dict[str, str]:  # fmt: skip
     """Draw the worst cases and write the page; returns what could not be drawn, with the reason."""
+    from nnunet_topo.report.evaluation_page import write_evaluation_page
+    from nnunet_topo.report.evaluation_pictures import draw_pictures
+
     worst = [case["case"] for case in next(iter(summaries.values()))["metric_per_case"]][: options.pictures]
     pictures: dict[str, dict[str, dict[str, Path]]] = {}
     undrawn: dict[str, str] = {}
@@ -113,6 +119,8 @@ def _report(
 
 
 def _simple(options: argparse.Namespace) -> dict[str, Any]:
+    from nnunet_topo.nnunet.label_maps import ending_and_reader
+
     ending, reader = ending_and_reader(Path(options.gt_folder))
     return {"labels_or_regions": [*options.labels, *options.regions], "ignore_label": options.il,
             "file_ending": ending, "reader_writer": reader}
@@ -120,6 +128,8 @@ def _simple(options: argparse.Namespace) -> dict[str, Any]:
 
 def _from_files(options: argparse.Namespace) -> dict[str, Any]:
     """What dataset.json and the plans say."""
+    from nnunet_topo.nnunet.evaluation import dataset_settings
+
     plans, dataset = _read_json(options.pfile), _read_json(options.djfile)
     try:
         return dataset_settings(plans, dataset)
@@ -174,8 +184,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="nnUNetv2_topo_evaluate",
         description="Overlap, surface, centreline and topology metrics of each case and label or region. Takes either "
         "-djfile and -pfile, or -l and/or --regions. Writes summary_topology.json and summary_topology.csv, the worst "
-        f"cases first, and keeps each finished case in {RECORDS}/, so that the same command goes on where it was "
-        "stopped. nnU-Net's summary.json is not touched. Exit code 1 if anything could not be evaluated.")
+        "cases first, and keeps each finished case in nnunet_topo_evaluation/, so that the same command goes on where "
+        "it was stopped. nnU-Net's summary.json is not touched. Exit code 1 if anything could not be evaluated.")
     parser.add_argument("gt_folder", metavar="REFERENCE", help="folder with gt segmentations")
     parser.add_argument("pred_folder", metavar="PREDICTION", help="folder with predicted segmentations")
     parser.add_argument("-djfile", help="dataset.json file")

@@ -6,14 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nnunet_topo.registration import SIMILARITIES, TRANSFORMS, read_landmarks, write_landmarks
-from nnunet_topo.registration.cases import Case, cases_of, register_case, write_channels
-from nnunet_topo.registration.result import write_image
-from nnunet_topo.report.registration_figure import registration_figure
-from nnunet_topo.synthetic import mandible_pair
+from nnunet_topo.commands.guard import guarded
 
+if TYPE_CHECKING:
+    from nnunet_topo.registration.cases import Case
+
+TRANSFORMS = ("rigid", "similarity", "affine", "deformable")  # those of the registration, whose import takes seconds
+SIMILARITIES = ("combined", "skeleton", "mask", "surface", "intensity")
 SURE, WRONG, NOT_SURE = 0, 1, 2
 CHANNELS = "channels"  # of all sure cases of a folder
 
@@ -24,24 +25,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.demo and not (options.fixed and options.moving):
         parser.error("say what to register by -fixed and -moving, or try --demo")
+    return guarded(lambda: _register(options), stopped="Cases that were printed are complete; the same command "
+                   "registers all of them again.")
+
+
+def _register(options: argparse.Namespace) -> int:
+    from nnunet_topo.registration.cases import Case
+
     output = Path(options.o)
-    try:
-        if options.demo:
-            return _demo(options, output)
-        fixed, moving = Path(options.fixed), Path(options.moving)
-        if fixed.is_dir() != moving.is_dir():
-            raise ValueError(f"-fixed and -moving are two files or two folders, but {fixed} and {moving} are not.")
-        if fixed.is_dir():
-            return _folder(options, fixed, moving, output)
-        case = Case(_name(fixed), fixed, moving, *(Path(file) if file else None for file in
-                                                   (options.fixed_image, options.moving_image)))
-        return SURE if _one(case, options, output, _landmarks(options)) else NOT_SURE
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return WRONG
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
+    if options.demo:
+        return _demo(options, output)
+    fixed, moving = Path(options.fixed), Path(options.moving)
+    if fixed.is_dir() != moving.is_dir():
+        raise ValueError(f"-fixed and -moving are two files or two folders, but {fixed} and {moving} are not.")
+    if fixed.is_dir():
+        return _folder(options, fixed, moving, output)
+    case = Case(_name(fixed), fixed, moving, *(Path(file) if file else None for file in
+                                               (options.fixed_image, options.moving_image)))
+    return SURE if _one(case, options, output, _landmarks(options)) else NOT_SURE
 
 
 def _one(
@@ -49,6 +50,9 @@ def _one(
     channels_folder: Path | None = None,
 ) -> bool:  # fmt: skip
     """One case into a folder; whether it is sure."""
+    from nnunet_topo.registration.cases import register_case, write_channels
+    from nnunet_topo.report.registration_figure import registration_figure
+
     channels = [(channels_folder or output) / f"{case.name}_{number}.nii.gz" for number in ("0000", "0001")]
     inputs = {file.resolve() for file in (case.fixed, case.moving, case.fixed_image, case.moving_image) if file}
     if inputs & {file.resolve() for file in channels} or output.resolve() in {file.parent for file in inputs}:
@@ -76,6 +80,8 @@ def _one(
 
 def _folder(options: argparse.Namespace, fixed: Path, moving: Path, output: Path) -> int:
     """Each case into a folder of its own, and the channels of all that are sure into one."""
+    from nnunet_topo.registration.cases import cases_of
+
     if options.landmarks_fixed or options.landmarks_moving:
         raise ValueError("Landmarks belong to one case; leave them out with folders.")
     cases = cases_of(fixed, moving, *(Path(folder) if folder else None
@@ -94,6 +100,11 @@ def _folder(options: argparse.Namespace, fixed: Path, moving: Path, output: Path
 
 def _demo(options: argparse.Namespace, output: Path) -> int:
     """A synthetic mandible in CT and MR, written, registered and measured against what is true."""
+    from nnunet_topo.registration import write_landmarks
+    from nnunet_topo.registration.cases import Case
+    from nnunet_topo.registration.result import write_image
+    from nnunet_topo.synthetic import mandible_pair
+
     if output.exists() and any(output.iterdir()):
         raise ValueError(f"The output folder {output} is not empty. Choose another with -o, or remove it first.")
     output.mkdir(parents=True, exist_ok=True)
@@ -114,6 +125,8 @@ def _demo(options: argparse.Namespace, output: Path) -> int:
 
 
 def _landmarks(options: argparse.Namespace) -> dict[str, Any]:
+    from nnunet_topo.registration import read_landmarks
+
     files = options.landmarks_fixed, options.landmarks_moving
     if not any(files):
         return {}
@@ -142,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-moving_image", help="[OPTIONAL] image of the moving one, or a folder of CASE_0000")
     parser.add_argument("-o", default="registered", help="[OPTIONAL] output folder. Default: registered")
     parser.add_argument("-t", choices=TRANSFORMS, default="rigid", help="[OPTIONAL] transform. Default: rigid")
-    parser.add_argument("-by", choices=tuple(SIMILARITIES), default="combined",
+    parser.add_argument("-by", choices=SIMILARITIES, default="combined",
                         help="[OPTIONAL] what is compared. Default: combined")
     parser.add_argument("-l", dest="label", type=int, help="[OPTIONAL] label of the bone. Default: any")
     parser.add_argument("-channel", type=int, default=1, help="[OPTIONAL] channel of .npz files. Default: 1")

@@ -7,34 +7,38 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nnunet_topo.study.checks import checked_runs, waiting_runs
-from nnunet_topo.study.execution import execute, failure
-from nnunet_topo.study.launch import run_here, submit_to_slurm
-from nnunet_topo.study.results import write_results
-from nnunet_topo.study.settings import Run, Study
-from nnunet_topo.study.study_file import read_study
+from nnunet_topo.commands.guard import guarded
+
+if TYPE_CHECKING:
+    from nnunet_topo.study.settings import Run, Study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check, run what is not finished, write the results; 0, or 1 where anything failed, with the reason."""
     options = _parser().parse_args(arguments)
-    try:
-        study = read_study(options.study)
-        runs = checked_runs(study)
-        if options.only is not None:
-            return _one(options.only, runs)
-        return _all(options, study, runs)
-    except (ValueError, RuntimeError, OSError, ImportError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on: finished runs are kept, others continue from their last "
-              "checkpoint.", file=sys.stderr)
-        return 130
+    return guarded(lambda: _study(options), stopped="The same command goes on: finished runs are kept, others continue "
+                   "from their last checkpoint.")
+
+
+def _study(options: argparse.Namespace) -> int:
+    from nnunet_topo.study.checks import checked_runs
+    from nnunet_topo.study.study_file import read_study
+
+    study = read_study(options.study)
+    runs = checked_runs(study)
+    if options.only is not None:
+        return _one(options.only, runs)
+    return _all(options, study, runs)
 
 
 def _all(options: argparse.Namespace, study: Study, runs: Sequence[Run]) -> int:
+    from nnunet_topo.study.checks import waiting_runs
+    from nnunet_topo.study.execution import failure
+    from nnunet_topo.study.launch import run_here, submit_to_slurm
+    from nnunet_topo.study.results import write_results
+
     waiting = waiting_runs(runs)
     if options.print_only:
         for run in waiting:
@@ -65,6 +69,8 @@ def _all(options: argparse.Namespace, study: Study, runs: Sequence[Run]) -> int:
 
 
 def _one(name: str, runs: Sequence[Run]) -> int:
+    from nnunet_topo.study.execution import execute
+
     chosen = [run for run in runs if run.name == name]
     if not chosen:
         raise ValueError(f"The study has no run {name!r}; --print-only names those that are not finished.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from nnunet_topo._discovery import trainers_folder
+from nnunet_topo.commands.guard import guarded
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the folder of our trainers and nothing else."""
     argparse.ArgumentParser(
         prog="nnUNetv2_topo_trainers",
@@ -16,8 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         'where it does not: export nnUNet_extTrainer="$(nnUNetv2_topo_trainers)"   '
         "(PowerShell: $Env:nnUNet_extTrainer = nnUNetv2_topo_trainers)",
     ).parse_args(arguments)
+    return guarded(_print_folder, stopped="Nothing was changed.")
+
+
+def _print_folder() -> None:
     print(trainers_folder())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -23,7 +23,6 @@ from tqdm import tqdm
 from nnunet_topo.conversion.pictures import read_picture, read_rgb, require_same_size
 from nnunet_topo.conversion.raw_dataset import dataset_name, new_datasets
 from nnunet_topo.files import write_json
-from nnunet_topo.homology import betti_numbers
 
 SIZES = {"large": "splits.yaml", "small": "splits_small.yaml"}
 LABELS = ("accurate", "noisy", "pseudo")
@@ -172,6 +171,8 @@ def _write(
 def _write_label(
     source: _Source, part: str, image: str, label_file: Path, picture: Path, target: Path, say: Callable[[str], None]
 ) -> None:
+    from nnunet_topo.homology import betti_numbers  # here, for it brings torch, and --help need not wait for that
+
     values = read_picture(label_file).convert("L")
     with Image.open(picture) as opened:
         require_same_size(label_file, values, picture, opened)
