@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nnunet_topo.whole_files import require_whole
+
+__all__ = ["files_of", "require_whole", "write_json", "written_at_once"]
+
 
 @contextmanager
 def written_at_once(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -29,3 +33,14 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write ``content`` as indented JSON, at once."""
     with written_at_once(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def files_of(folder: Path, ending: str) -> list[Path]:
+    """The files of a folder with an ending, sorted, without folders and hidden files such as the ``._`` of macOS.
+
+    ValueError where the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"The folder {folder} does not exist or is not a folder.")
+    return sorted(file for file in folder.iterdir()
+                  if file.name.endswith(ending) and not file.name.startswith(".") and file.is_file())

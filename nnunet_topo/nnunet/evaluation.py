@@ -14,10 +14,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
 from nnunet_topo import __version__
-from nnunet_topo.files import write_json
+from nnunet_topo.files import files_of, write_json
 from nnunet_topo.metrics.all_metrics import all_metrics
 from nnunet_topo.nnunet.evaluation_summary import summarise, write_summary
-from nnunet_topo.nnunet.label_maps import Region, files_of, read_label_map, require_known_labels, require_same_grid
+from nnunet_topo.nnunet.label_maps import Region, read_label_map, require_known_labels, require_same_grid
 from nnunet_topo.processes import Failure, outcomes
 
 __all__ = ["RECORDS", "CaseTask", "dataset_settings", "default_num_processes", "evaluate_case", "evaluate_folder",

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_topo.files import files_of
+
 Region = int | tuple[int, ...]
 
 
@@ -111,14 +113,6 @@ def require_known_labels(label_map: LabelMap, known: Collection[int]) -> None:
     if unknown:
         raise ValueError(f"{label_map.file} holds the label(s) {', '.join(map(str, unknown))}, but dataset.json allows "
                          f"{', '.join(map(str, sorted(known)))} there. Correct the file or dataset.json.")
-
-
-def files_of(folder: Path, ending: str) -> list[Path]:
-    """The files of a folder with an ending, sorted, without hidden ones; ValueError where the folder does not exist."""
-    if not folder.is_dir():
-        raise ValueError(f"The folder {folder} does not exist or is not a folder.")
-    return sorted(file for file in folder.iterdir()
-                  if file.name.endswith(ending) and not file.name.startswith(".") and file.is_file())
 
 
 def ending_and_reader(folder: Path) -> tuple[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 from tqdm import tqdm
 
 from nnunet_topo import __version__
-from nnunet_topo.files import write_json
-from nnunet_topo.nnunet.label_maps import Region, files_of, read_label_map, require_same_grid
+from nnunet_topo.files import files_of, write_json
+from nnunet_topo.nnunet.label_maps import Region, read_label_map, require_same_grid
 from nnunet_topo.processes import Failure, outcomes
 from nnunet_topo.report.case_picture import case_picture
 
