@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from datetime import date
 
-from nnunet_topo.losses import ClDiceLoss
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnunet_topo import losses
+from nnunet_topo.losses import ClDiceLoss, MIPLoss, SCNPLoss
 from nnunet_topo.nnunet import Term
 from nnunet_topo.nnunet.terms import declared_terms, resolve_terms
 
@@ -60,16 +66,63 @@ def test_known_terms_of_other_trainers_are_passed_over():
     assert set(resolved({"nnunet_topo": {"cl_dice": {"weight": 2}}}, declared_terms(B))) == {"second"}
 
 
-@pytest.mark.parametrize(("entry", "error", "sentence"), [
-    ({"cl_dicce": {}}, ValueError, "unknown term 'cl_dicce'. Known terms are"),
-    ({"cl_dice": {"iteratons": 3}}, ValueError, "unknown setting 'iteratons'. ClDiceLoss knows"),
-    ({"cl_dice": {"weight": True}}, TypeError, "'weight' must be a number, got True of type bool"),
-    ({"cl_dice": {"weight": float("nan")}}, ValueError, "must be a finite number"),
-    ({"cl_dice": {"iterations": 2.0}}, TypeError, "'iterations' must be an integer or null"),
-    ({"cl_dice": {"batch_wise": 1}}, TypeError, "'batch_wise' must be true or false"),
-    ({"cl_dice": {"levels": 0}}, ValueError, "'levels' must be at least 1, got 0"),
-    ("cl_dice", TypeError, "must map names of terms"),
+@pytest.mark.parametrize(("entry", "sentence"), [
+    ({"cl_dicce": {}}, "unknown term 'cl_dicce'. Known terms are"),
+    ({"cl_dice": {"iteratons": 3}}, r"unknown key\(s\) 'iteratons'. ClDiceLoss knows"),
+    ({"cl_dice": {"weight": True}}, "weight must be a number from 0 to 1,000,000, not True"),
+    ({"cl_dice": {"weight": float("nan")}}, "weight must be a number from 0 to 1,000,000, not nan"),
+    ({"cl_dice": {"weight": 1e308}}, r"weight must be a number from 0 to 1,000,000, not 1e\+308"),
+    ({"cl_dice": {"weight": 10**400}}, "weight must be a number from 0 to 1,000,000, not 1000"),
+    ({"cl_dice": {"iterations": 2.0}}, "iterations must be a whole number from 1 to 10,000 or null, not 2.0"),
+    ({"cl_dice": {"iterations": 0}}, "iterations must be a whole number from 1 to 10,000 or null, not 0"),
+    ({"cl_dice": {"iterations": 10**30}}, "iterations must be a whole number from 1 to 10,000 or null, not 1000"),
+    ({"cl_dice": {"samples": 10**30}}, "samples must be a whole number from 1 to 100, not 1000"),
+    ({"cl_dice": {"smooth": 0}}, "smooth must be a number from 1e-12 to 1,000,000, not 0"),
+    ({"cl_dice": {"batch_wise": 1}}, "batch_wise must be true or false, not 1"),
+    ({"cl_dice": {"skeleton": "sof"}}, 'skeleton must be "soft" or "topological", not \'sof\''),
+    ({"cl_dice": {"levels": 0}}, "levels must be a whole number from 1 to 100 or null, not 0"),
+    ({"cl_dice": {"start_epoch": date(2026, 1, 1)}}, "start_epoch must be a whole number from 0 to 1,000,000, not"),
+    ({"cl_dice": {"smooth": b"1"}}, "smooth must be a number from 1e-12 to 1,000,000, not b'1'"),
+    ({"cl_dice": [1]}, r"\['cl_dice'\] must map names of settings"),
+    ("cl_dice", "must map names of terms"),
 ])
-def test_wrong_entries_get_a_sentence(entry, error, sentence):
-    with pytest.raises(error, match=sentence):
+def test_wrong_entries_get_a_sentence(entry, sentence):
+    with pytest.raises(ValueError, match=sentence):
         resolved({"nnunet_topo": entry})
+
+
+@pytest.mark.parametrize(("name", "loss", "settings", "sentence"), [
+    ("mip", MIPLoss, {"axes": [True]}, "axes must be a list of whole numbers from 0 to 2, at least 1, not True in"),
+    ("mip", MIPLoss, {"axes": [1, 1]}, "term 'mip': axes must be one or more of 0, 1 and 2, each once"),
+    ("mip", MIPLoss, {"axes": []}, "axes must be a list of whole numbers"),
+    ("mip", MIPLoss, {"gamma": 0}, "gamma must be a number above 0 and at most 10, not 0"),
+    ("scnp", SCNPLoss, {"receptive_field": 4}, "term 'scnp': receptive_field must be an odd number"),
+])
+def test_what_a_loss_cannot_do_is_refused_with_the_settings(name, loss, settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        resolved({"nnunet_topo": {name: settings}}, {name: Term(loss)})
+
+
+values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.dates(),
+                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(),
+                                                                                  inner, max_size=3), max_leaves=4)
+
+
+@pytest.mark.parametrize("loss", [getattr(losses, name) for name in losses.__all__ if name.endswith("Loss")])
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_plans_file_says_either_builds_the_loss_or_is_refused_in_one_line(loss, data):
+    term = Term(loss)
+    options = data.draw(st.dictionaries(st.sampled_from(sorted(term.settings())), values, max_size=2))
+    try:
+        (changed,) = resolve_terms({"x": term}, {"nnunet_topo": {"x": options}}, "2d").values()
+    except ValueError as error:
+        assert "\n" not in str(error) and len(str(error)) < 1500
+    else:
+        changed.build()
+        assert changed.settings() == term.settings() | options
+        json.dumps(options)
+        for name, value in options.items():  # a default's type decides, but for a whole number instead of a number
+            default = term.settings()[name]
+            assert (value is None or default is None or type(value) is type(default)
+                    or (type(value), type(default)) in ((int, float), (list, tuple)))

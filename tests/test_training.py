@@ -95,21 +95,21 @@ def test_asking_for_more_deep_supervision_levels_than_the_network_has_is_refused
         short(dataset, "2d", plans="TopoLevels")
 
 
-@pytest.mark.parametrize(("settings", "error", "sentence"), [
-    ({"cl_dicce": {}}, ValueError, "unknown term 'cl_dicce'"),
-    ({"cl_dice": {"iteratons": 3}}, ValueError, "unknown setting 'iteratons'"),
-    ({"cl_dice": {"weight": "1"}}, TypeError, "must be a number"),
-    ({"cl_dice": {"iterations": 2.5}}, TypeError, "must be an integer"),
-    ({"cl_dice": {"weight": -1}}, ValueError, "must be at least 0"),
-    ({"cl_dice": 3}, TypeError, "must map names of settings"),
-    ([], TypeError, "must map names of terms"),
+@pytest.mark.parametrize(("settings", "sentence"), [
+    ({"cl_dicce": {}}, "unknown term 'cl_dicce'"),
+    ({"cl_dice": {"iteratons": 3}}, "unknown key\\(s\\) 'iteratons'"),
+    ({"cl_dice": {"weight": "1"}}, "must be a number"),
+    ({"cl_dice": {"iterations": 2.5}}, "must be a whole number"),
+    ({"cl_dice": {"weight": -1}}, "must be a number from 0"),
+    ({"cl_dice": 3}, "must map names of settings"),
+    ([], "must map names of terms"),
 ])
-def test_wrong_settings_stop_before_anything_is_written(datasets, settings, error, sentence):
+def test_wrong_settings_stop_before_anything_is_written(datasets, settings, sentence):
     dataset = datasets("classes")
     small_plans(dataset, "TopoWrong", {})
     path = Path(os.environ["nnUNet_preprocessed"]) / dataset / "TopoWrong.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"nnunet_topo": settings}))
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(ValueError, match=sentence):
         short(dataset, "2d", plans="TopoWrong")
     assert not list(Path(os.environ["nnUNet_results"]).glob(f"{dataset}/*TopoWrong*"))
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from nnunet_topo.homology import BettiMatching, betti_matchings
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
 from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background
+from nnunet_topo.losses._ranges import Factor, Share, Smoothing, Threads, Voxels
 
 
 class BettiMatchingLoss(nn.Module):
@@ -64,17 +65,17 @@ class BettiMatchingLoss(nn.Module):
         self,
         *,
         normalised: bool = True,
-        smooth: float = 1.0,
+        smooth: Smoothing = 1.0,
         essential: bool = True,
-        matched_weight: float = 1.0,
-        unmatched_weight: float = 1.0,
-        threshold: float = 0.0,
+        matched_weight: Factor = 1.0,
+        unmatched_weight: Factor = 1.0,
+        threshold: Share = 0.0,
         push_unmatched: bool = False,
         filtration: Literal["superlevel", "sublevel", "both"] = "superlevel",
         frame: bool = False,
-        crop_2d: int = 256,
-        crop_3d: int = 64,
-        threads: int | None = None,
+        crop_2d: Voxels = 256,
+        crop_3d: Voxels = 64,
+        threads: Threads | None = None,
     ) -> None:
         super().__init__()
         if smooth <= 0:

@@ -30,6 +30,7 @@ from nnunet_topo.losses._common import (
     without_autocast,
 )
 from nnunet_topo.losses._depth import depth
+from nnunet_topo.losses._ranges import Smoothing, Steps
 from nnunet_topo.skeletons import soft_skeleton_iterations, soft_skeleton_of_mask, thin, tubed_skeleton
 
 
@@ -104,8 +105,8 @@ class CbDiceLoss(nn.Module):
         self,
         *,
         skeleton: Literal["topological", "soft", "euler"] = "topological",
-        iterations: int | None = None,
-        smooth: float = 1e-3,
+        iterations: Steps | None = None,
+        smooth: Smoothing = 1e-3,
         batch_wise: bool = False,
         class_wise: bool = True,
         skip_absent: bool = True,

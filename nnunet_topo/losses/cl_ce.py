@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, without_autocast
+from nnunet_topo.losses._ranges import Factor, Samples, Smoothing, Steps
 from nnunet_topo.losses._skeletons import Skeletons
 
 
@@ -92,13 +93,13 @@ class ClCELoss(nn.Module):
         self,
         *,
         skeleton: Literal["soft", "topological"] = "soft",
-        iterations: int | None = None,
+        iterations: Steps | None = None,
         normalised: bool = True,
-        smooth: float = 1.0,
+        smooth: Smoothing = 1.0,
         skip_absent: bool = True,
         through_skeleton: bool = False,
-        beta: float = 0.33,
-        samples: int = 1,
+        beta: Factor = 0.33,
+        samples: Samples = 1,
     ) -> None:
         super().__init__()
         if smooth <= 0:

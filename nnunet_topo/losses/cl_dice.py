@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, over_processes, without_autocast
+from nnunet_topo.losses._ranges import Factor, Samples, Smoothing, Steps
 from nnunet_topo.losses._skeletons import Skeletons
 
 
@@ -86,14 +87,14 @@ class ClDiceLoss(nn.Module):
         self,
         *,
         skeleton: Literal["soft", "topological"] = "soft",
-        iterations: int | None = None,
-        smooth: float = 1.0,
+        iterations: Steps | None = None,
+        smooth: Smoothing = 1.0,
         batch_wise: bool = False,
         class_wise: bool = True,
         skip_absent: bool = True,
-        epsilon: float = 0.0,
-        beta: float = 0.33,
-        samples: int = 1,
+        epsilon: Factor = 0.0,
+        beta: Factor = 0.33,
+        samples: Samples = 1,
     ) -> None:
         super().__init__()
         if smooth <= 0:

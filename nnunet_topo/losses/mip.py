@@ -11,12 +11,15 @@ the same axis, a vessel that breaks in the volume breaks in them::
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import MinLen
 from torch import Tensor, nn
 
 from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, without_autocast
+from nnunet_topo.losses._ranges import Axis, Exponent, Share, Smoothing, Steps
 
 _STRAIGHT = 1e-4  # 1 - TI up to which the power is replaced by its chord
 
@@ -138,12 +141,12 @@ class MIPLoss(nn.Module):
     def __init__(
         self,
         *,
-        axes: tuple[int, ...] = (0, 1, 2),
-        slab: int | None = None,
-        top_k: int = 1,
-        alpha: float = 0.7,
-        gamma: float = 0.75,
-        smooth: float = 1.0,
+        axes: Annotated[tuple[Axis, ...], MinLen(1)] = (0, 1, 2),
+        slab: Steps | None = None,
+        top_k: Steps = 1,
+        alpha: Share = 0.7,
+        gamma: Exponent = 0.75,
+        smooth: Smoothing = 1.0,
         sum_axes: bool = False,
         skip_absent: bool = True,
     ) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nnunet_topo.losses._common import check_arguments, without_autocast
+from nnunet_topo.losses._ranges import Steps
 
 
 def scnp_logits(
@@ -69,7 +70,7 @@ class SCNPLoss(nn.Module):
 
     transforms_logits = True  # see nnunet_topo.nnunet.compound_loss
 
-    def __init__(self, *, receptive_field: int = 3) -> None:
+    def __init__(self, *, receptive_field: Steps = 3) -> None:
         super().__init__()
         _check_receptive_field(receptive_field)
         self.receptive_field = receptive_field

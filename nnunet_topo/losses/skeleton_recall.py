@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, over_processes, without_autocast
+from nnunet_topo.losses._ranges import Smoothing, Voxels
 from nnunet_topo.skeletons import tubed_skeleton
 
 
@@ -70,9 +71,9 @@ class SkeletonRecallLoss(nn.Module):
     def __init__(
         self,
         *,
-        radius: int = 2,
+        radius: Voxels = 2,
         union: bool = False,
-        smooth: float = 1e-5,
+        smooth: Smoothing = 1e-5,
         batch_wise: bool = False,
         skip_absent: bool = True,
     ) -> None:

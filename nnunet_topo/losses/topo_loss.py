@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from nnunet_topo.homology import Persistence, betti_numbers, persistence_pairs
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
 from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background, tiles
+from nnunet_topo.losses._ranges import Share, Smoothing, Threads, Voxels
 
 _Diagram = tuple[Persistence, tuple[int, ...]]  # of a prediction, with its target's Betti numbers
 
@@ -67,14 +68,14 @@ class TopoLoss(nn.Module):
         self,
         *,
         normalised: bool = True,
-        smooth: float = 1.0,
+        smooth: Smoothing = 1.0,
         essential: bool = True,
-        threshold: float = 0.03,
+        threshold: Share = 0.03,
         frame: bool = False,
-        crop_2d: int = 256,
-        crop_3d: int = 64,
+        crop_2d: Voxels = 256,
+        crop_3d: Voxels = 64,
         tiled: bool = False,
-        threads: int | None = None,
+        threads: Threads | None = None,
     ) -> None:
         super().__init__()
         if smooth <= 0:

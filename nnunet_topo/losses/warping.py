@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from nnunet_topo.homology import critical_voxels
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
 from nnunet_topo.losses._images import as_columns, check_numbers, images, in_background
+from nnunet_topo.losses._ranges import Threads
 
 _EPSILON = 1e-7  # where a probability has been rounded to 0 or 1
 
@@ -59,7 +60,7 @@ class WarpingLoss(nn.Module):
         *,
         normalised: bool = True,
         connectivity: Literal["foreground", "background"] = "foreground",
-        threads: int | None = None,
+        threads: Threads | None = None,
     ) -> None:
         super().__init__()
         if connectivity not in ("foreground", "background"):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import math
 import re
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, Le
 from torch import nn
 
 import nnunet_topo.losses
+from nnunet_topo.schema import listing, read_entries, short
 
 PLANS_KEY = "nnunet_topo"
 
@@ -69,8 +69,9 @@ class Term:
         return self.loss(**self.options)
 
 
-SCHEDULE: dict[str, Any] = {"weight": float, "start_epoch": int, "ramp_epochs": int, "levels": int | None}
-_AT_LEAST = {"weight": 0, "start_epoch": 0, "ramp_epochs": 0, "levels": 1}
+_Epochs = Annotated[int, Ge(0), Le(1_000_000)]
+SCHEDULE: dict[str, Any] = {"weight": Annotated[float, Ge(0), Le(1_000_000)], "start_epoch": _Epochs,
+                            "ramp_epochs": _Epochs, "levels": Annotated[int, Ge(1), Le(100)] | None}
 
 
 def declared_terms(trainer_class: type) -> dict[str, Term]:
@@ -93,8 +94,7 @@ def resolve_terms(declared: Mapping[str, Term], plans: Mapping[str, Any], config
     package knows but the trainer does not use are passed over, so that one plans file serves several trainers.
 
     Raises:
-        ValueError: unknown term or setting, or a value out of range.
-        TypeError: a value of the wrong type.
+        ValueError: unknown term or setting, or a value of the wrong type or out of range.
     """
     terms = dict(declared)
     known = set(declared) | _names_of_losses()
@@ -102,12 +102,14 @@ def resolve_terms(declared: Mapping[str, Term], plans: Mapping[str, Any], config
         _require_mapping(place, entry, "terms")
         for name, settings in entry.items():
             if name not in known:
-                raise ValueError(f"{place}: unknown term {name!r}. Known terms are {_listing(known)}.")
+                raise ValueError(f"{place}: unknown term {name!r}. Known terms are {listing(known)}.")
             _require_mapping(f"{place}[{name!r}]", settings, "settings")
             if name in terms:
                 terms[name] = _updated(terms[name], settings, f"{place}[{name!r}]")
     for name, term in terms.items():
-        _check(term, term.settings(), f"term {name!r}")
+        schedule = {setting: getattr(term, setting) for setting in SCHEDULE}
+        read_entries(f"term {name!r}", schedule, SCHEDULE, owner="A term")
+        _built(term, f"term {name!r}")
     check_transforms(terms)
     return terms
 
@@ -128,31 +130,25 @@ def _plans_entries(plans: Mapping[str, Any], configuration: str) -> list[tuple[s
 
 
 def _updated(term: Term, settings: Mapping[str, Any], place: str) -> Term:
-    _check(term, settings, place)
+    read_entries(place, settings, SCHEDULE | _option_hints(term.loss), owner=term.loss.__name__)
     schedule = {name: value for name, value in settings.items() if name in SCHEDULE}
     options = {name: value for name, value in settings.items() if name not in SCHEDULE}
     return replace(term, **schedule, options={**term.options, **options})
 
 
-def _check(term: Term, settings: Mapping[str, Any], place: str) -> None:
-    hints = SCHEDULE | _option_hints(term.loss)
-    for name, value in settings.items():
-        if name not in hints:
-            raise ValueError(f"{place}: unknown setting {name!r}. {term.loss.__name__} knows {_listing(hints)}.")
-        if not _fits(value, hints[name]):
-            raise TypeError(f"{place}: {name!r} must be {_words(hints[name])}, got {value!r} of type "
-                            f"{type(value).__name__}.")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{place}: {name!r} must be a finite number, got {value!r}.")
-        if name in _AT_LEAST and value is not None and value < _AT_LEAST[name]:
-            raise ValueError(f"{place}: {name!r} must be at least {_AT_LEAST[name]}, got {value!r}.")
+def _built(term: Term, place: str) -> None:
+    """What no range tells, the loss itself refuses: an even receptive field, an axis named twice."""
+    try:
+        term.build()
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
 
 
 def check_transforms(terms: Mapping[str, Term]) -> None:
     """At most one term transforms the logits, with a weight of at most 1; otherwise a ValueError."""
     transforms = [name for name, term in terms.items() if getattr(term.loss, "transforms_logits", False)]
     if len(transforms) > 1:
-        raise ValueError(f"The terms {_listing(transforms)} each transform the logits that nnU-Net's loss sees; a "
+        raise ValueError(f"The terms {listing(transforms)} each transform the logits that nnU-Net's loss sees; a "
                          "trainer can hold one such term. Set all but one of them to None in the trainer.")
     for name in transforms:
         if terms[name].weight > 1:
@@ -166,36 +162,8 @@ def _option_defaults(loss: type[nn.Module]) -> dict[str, Any]:
 
 
 def _option_hints(loss: type[nn.Module]) -> dict[str, Any]:
-    hints = typing.get_type_hints(loss.__init__)
+    hints = typing.get_type_hints(loss.__init__, include_extras=True)
     return {name: hints.get(name, Any) for name in _option_defaults(loss)}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value read from JSON fits a type hint; a bool is no number, an int is a float."""
-    if hint is Any:
-        return True
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, choice) for choice in typing.get_args(hint))
-    if origin is typing.Literal:
-        return value in typing.get_args(hint)
-    if origin is not None:
-        return isinstance(value, (list, tuple)) if origin in (tuple, list) else isinstance(value, origin)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _words(hint: Any) -> str:
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_words(choice) for choice in typing.get_args(hint))
-    if origin is typing.Literal:
-        return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
-    names = {float: "a number", int: "an integer", bool: "true or false", str: "a text", type(None): "null"}
-    return names.get(hint, str(hint))
 
 
 def _names_of_losses() -> set[str]:
@@ -206,9 +174,5 @@ def _names_of_losses() -> set[str]:
 
 def _require_mapping(place: str, entry: Any, what: str) -> None:
     if not isinstance(entry, Mapping):
-        raise TypeError(f"{place} must map names of {what} to their values, as in "
-                        f'{{"cl_dice": {{"weight": 0.5}}}}, got {entry!r}.')
-
-
-def _listing(names: typing.Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in sorted(names))
+        raise ValueError(f"{place} must map names of {what} to their values, as in "
+                        f'{{"cl_dice": {{"weight": 0.5}}}}, got {short(entry)}.')
