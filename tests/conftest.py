@@ -36,17 +36,24 @@ def datasets(nnunet_root):
 
 
 @pytest.fixture
-def require_integrity(monkeypatch, capsys):
-    """nnU-Net's check of a raw data set, warnings counted as errors; threads do it, since processes start slowly."""
+def quick_integrity(monkeypatch):
+    """Threads do nnU-Net's check of a raw data set, since its processes start slowly."""
     from multiprocessing.pool import ThreadPool
     from types import SimpleNamespace
 
     from nnunetv2.experiment_planning import verify_dataset_integrity as nnunet
 
+    pools = SimpleNamespace(get_context=lambda method: SimpleNamespace(Pool=ThreadPool))
+    monkeypatch.setattr(nnunet, "multiprocessing", pools)
+    return nnunet.verify_dataset_integrity
+
+
+@pytest.fixture
+def require_integrity(quick_integrity, capsys):
+    """nnU-Net's check of a raw data set, warnings counted as errors."""
+
     def require(folder):
-        pools = SimpleNamespace(get_context=lambda method: SimpleNamespace(Pool=ThreadPool))
-        monkeypatch.setattr(nnunet, "multiprocessing", pools)
-        nnunet.verify_dataset_integrity(str(folder), num_processes=1)
+        quick_integrity(str(folder), num_processes=1)
         assert "Warning" not in capsys.readouterr().out
 
     return require

@@ -13,6 +13,8 @@ from PIL import Image
 from nnunet_topo.commands.convert import main
 from nnunet_topo.nnunet.pipeline import nnunet_folders
 
+pytestmark = pytest.mark.usefixtures("quick_integrity")
+
 CASES = {"training": ("21", "22", "40"), "test": ("01", "20")}
 HEIGHT, WIDTH = 24, 20
 
@@ -109,6 +111,7 @@ def test_without_labels_of_the_test_there_are_no_test_cases(source, raw, capsys,
     shutil.rmtree(source / "test" / ("1st_manual" if how != "no test" else ""))
     if how == "empty folder of labels":
         (source / "test" / "1st_manual").mkdir()
+        (source / "test" / "1st_manual" / "._01_manual1.gif").write_text("of macOS")
     assert main(["drive", str(source), "-d", "604"]) == 0
     assert "so the data set has no test cases" in capsys.readouterr().out
     folders = {file.name for file in (raw / "Dataset604_DRIVE").iterdir()}
@@ -134,6 +137,17 @@ def spoil(source: Path, how: str) -> None:
         write(mask, field_of_view()[:, 1:] * np.uint8(255))
     elif how == "values":
         write(label, vessels("22") * np.uint8(255) | np.uint8(1))
+    elif how == "empty":
+        write(label, np.zeros((HEIGHT, WIDTH), np.uint8))
+    elif how == "pages":
+        pages = [Image.fromarray(photograph("22"))] * 2
+        pages[0].save(image, save_all=True, append_images=pages[1:])
+    elif how == "transparent":
+        write(label.with_suffix(".png"), np.stack([vessels("22") * np.uint8(255)] * 2, -1))
+        label.with_suffix(".png").rename(label)
+    elif how == "16 bit":
+        write(label.with_suffix(".png"), vessels("22") * np.uint16(255))
+        label.with_suffix(".png").rename(label)
     elif how == "black":
         write(mask, np.zeros((HEIGHT, WIDTH), np.uint8))
     elif how == "unreadable":
@@ -147,10 +161,14 @@ def spoil(source: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(("how", "sentence"), [
-    ("grey", "22_training.tif is no RGB image (its mode is L), as all images of DRIVE are"),
+    ("grey", "22_training.tif is not an RGB image (its mode is L), as all images of DRIVE are"),
     ("size of a label", "22_manual1.gif has (20, 23) pixels, but its image"),
     ("size of a mask", "22_training_mask.gif has (19, 24) pixels, but its image"),
     ("values", "22_manual1.gif has the values 1, 255 besides 0, but DRIVE's masks are black and white"),
+    ("empty", "22_manual1.gif is black all over, but it must be white at vessels"),
+    ("pages", "22_training.tif holds 2 pictures, but one is expected"),
+    ("transparent", "22_manual1.gif has the mode LA, but a mask is black and white"),
+    ("16 bit", "22_manual1.gif has the mode I;16, but a mask is black and white"),
     ("black", "22_training_mask.gif is black all over"),
     ("unreadable", "22_training.tif cannot be read as an image"),
     ("label", "lacks 1 file(s) that its images need, such as training/1st_manual/22_manual1.gif"),

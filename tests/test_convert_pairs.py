@@ -12,6 +12,8 @@ import SimpleITK as sitk  # noqa: N813
 from nnunet_topo.commands.convert import main
 from nnunet_topo.nnunet.pipeline import nnunet_folders
 
+pytestmark = pytest.mark.usefixtures("quick_integrity")
+
 
 def write(file: Path, array: np.ndarray, spacing: float = 0.5) -> None:
     file.parent.mkdir(exist_ok=True)
@@ -66,8 +68,8 @@ def test_one_label_value_can_be_the_foreground(folders, raw):
     ("grid", "lies on another grid"),
     ("unreadable", "cannot be read"),
     ("formats", "files of several formats"),
-    ("none", "is no folder"),
-    ("name", "is no name of a data set"),
+    ("none", "is not a folder"),
+    ("name", "is not a name of a data set"),
     ("test", "go together"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_and_nothing_is_left_behind(folders, raw, capsys, how, sentence):

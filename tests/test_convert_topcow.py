@@ -15,6 +15,8 @@ import SimpleITK as sitk  # noqa: N813
 from nnunet_topo.commands.convert import main
 from nnunet_topo.nnunet.pipeline import nnunet_folders
 
+pytestmark = pytest.mark.usefixtures("quick_integrity")
+
 PATIENTS = ("001", "002", "090", "131", "165")
 PUBLISHED = (*range(13), 15)
 SHAPES = {"ct": (5, 6, 7), "mr": (4, 8, 6)}
@@ -127,6 +129,8 @@ def spoil(release: Path, how: str) -> None:
         write(label, labels)
     elif how == "fraction":
         write(label, labels + np.float32(0.5))
+    elif how == "empty":
+        write(label, labels * 0)
     elif how == "unreadable":
         label.write_text("")
     elif how == "image":
@@ -146,7 +150,8 @@ def spoil(release: Path, how: str) -> None:
     ("grid", "topcow_ct_002.nii.gz lies on another grid than"),
     ("size", "topcow_ct_002.nii.gz lies on another grid than"),
     ("foreign", "topcow_ct_002.nii.gz holds the label(s) 13, but TopCoW's labels are 0 to 12 and 15"),
-    ("fraction", "holds the label(s) 0.5, 1.5, 2.5, 3.5, 4.5, but"),
+    ("fraction", "topcow_ct_002.nii.gz holds values that are not labels, e.g. "),
+    ("empty", "topcow_ct_002.nii.gz is empty: it holds none of TopCoW's vessels"),
     ("unreadable", "topcow_ct_002.nii.gz cannot be read"),
     ("image", "such as topcow_ct_002, which has no image in imagesTr"),
     ("label", "such as topcow_ct_002, which has no label map in cow_seg_labelsTr"),

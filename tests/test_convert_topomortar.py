@@ -17,6 +17,7 @@ from nnunet_topo.conversion.topomortar import SETS
 from nnunet_topo.nnunet.pipeline import nnunet_folders
 
 pytest.importorskip("yaml")
+pytestmark = pytest.mark.usefixtures("quick_integrity")
 PARTS = {"train": ["001", "002", "003"], "val": ["004"], "test": ["005", "006"]}
 GROUPS = {"005": "indistr", "006": "shadows"}
 
@@ -108,6 +109,8 @@ def spoilt(repository: Path, how: str) -> None:
     data = repository / "dataset"
     if how == "betti":
         Image.fromarray(ring(1)).save(data / "test" / "accurate" / "006.png")
+    elif how == "values":
+        Image.fromarray(ring(1) // 255).save(data / "train" / "noisy" / "001.png")
     elif how == "size":
         Image.fromarray(ring(1)[:20]).save(data / "train" / "pseudo" / "001.png")
     elif how == "grey":
@@ -128,7 +131,8 @@ def spoilt(repository: Path, how: str) -> None:
 @pytest.mark.parametrize(("how", "sentence"), [
     ("betti", r"006.png has the Betti numbers \(1, 1\) .* says \(1, 0\)"),
     ("size", "001.png has .* pixels, but its image"),
-    ("grey", "001.png is no RGB image"),
+    ("values", "001.png has no pixel of the value 255, so it shows no mortar; it holds 0, 1. Get"),
+    ("grey", "001.png is not an RGB image"),
     ("unreadable", "004.png cannot be read as an image"),
     ("file", "lacks 1 file"),
     ("group", "no group for the image"),

@@ -98,7 +98,41 @@ def test_path_that_is_a_file_or_missing_is_wrong(tmp_path: Path, monkeypatch: py
         monkeypatch.setenv("nnUNet_results", str(folder))
         check = doctor.check_path("nnUNet_results")
         assert not check.ok and check.needed and check.detail == f"{folder} is not a folder"
-        assert check.mend.startswith(f'mkdir -p "{folder}"')
+        assert check.mend.startswith(f"mkdir -p {folder}, or")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no shell")
+def test_the_mends_of_a_path_are_commands_that_a_shell_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: str) -> str:
+        script = f'{command} && printf %s "$nnUNet_results"'
+        return subprocess.run(["sh", "-c", script], cwd=tmp_path, env={"HOME": "/home/me", "PATH": os.environ["PATH"]},
+                              text=True, capture_output=True, check=True).stdout
+
+    monkeypatch.setenv("HOME", "/home/me")
+    for given, meant in (("~/my results", "/home/me/my results"), ('"/data/results"', "/data/results"),
+                         ("'/data/$x'", "/data/$x"), (" /data/results", "/data/results")):
+        monkeypatch.setenv("nnUNet_results", given)
+        check = doctor.check_path("nnUNet_results")
+        assert not check.ok and check.needed and run(check.mend) == meant
+    folder = tmp_path / "it's \"my\" $HOME"
+    monkeypatch.setenv("nnUNet_results", str(folder))
+    run(doctor.check_path("nnUNet_results").mend.partition(", or let")[0])
+    assert folder.is_dir() and doctor.check_path("nnUNet_results").ok
+
+
+def test_two_variables_of_one_folder_are_wrong(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_results", str(ready / "nnUNet_results" / ".." / "nnUNet_raw"))
+    check = doctor.check_path("nnUNet_results")
+    assert not check.ok and check.needed and check.detail.endswith("is nnUNet_raw too")
+    assert not doctor.check_path("nnUNet_raw").ok and doctor.check_path("nnUNet_preprocessed").ok
+
+
+def test_a_relative_path_is_noted(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ready)
+    monkeypatch.setenv("nnUNet_results", "nnUNet_results")
+    check = doctor.check_path("nnUNet_results")
+    assert not check.ok and not check.needed
+    assert check.mend == f"export nnUNet_results={ready / 'nnUNet_results'}"
 
 
 def test_path_that_cannot_be_written_to_is_wrong_unless_it_is_only_read(

@@ -31,7 +31,7 @@ def _convert(arguments: Sequence[str] | None) -> int:
         print("nnUNet_preprocessed is not set: after planning, copy splits_final.json of each data set into its folder "
               "there, or nnU-Net makes splits of its own.")
     numbers = " ".join(folder.name[len("Dataset"):][:3] for folder in folders)
-    print(f"Next: nnUNetv2_plan_and_preprocess -d {numbers} --verify_dataset_integrity")
+    print(f"Next: nnUNetv2_plan_and_preprocess -d {numbers}")
     return 0
 
 
@@ -46,22 +46,30 @@ def _place_splits(folder: Path) -> bool:
     return True
 
 
+def _require_integrity(folder: Path) -> None:
+    print(f"nnU-Net checks {folder.name} ...", flush=True)
+    from nnunet_topo.nnunet.integrity import require_integrity
+
+    require_integrity(folder)
+
+
 def _topomortar(options: argparse.Namespace) -> list[Path]:
     from nnunet_topo.conversion.topomortar import convert_topomortar
 
-    return convert_topomortar(options.source, options.d, sets=options.sets)
+    return convert_topomortar(options.source, options.d, sets=options.sets, check=_require_integrity)
 
 
 def _topcow(options: argparse.Namespace) -> list[Path]:
     from nnunet_topo.conversion.topcow import convert_topcow
 
-    return [convert_topcow(options.source, options.d, options.modality, binary=options.binary)]
+    return [convert_topcow(options.source, options.d, options.modality, binary=options.binary,
+                           check=_require_integrity)]
 
 
 def _drive(options: argparse.Namespace) -> list[Path]:
     from nnunet_topo.conversion.drive import convert_drive
 
-    return [convert_drive(options.source, options.d, ignore_outside=options.ignore_outside)]
+    return [convert_drive(options.source, options.d, ignore_outside=options.ignore_outside, check=_require_integrity)]
 
 
 def _pairs(options: argparse.Namespace) -> list[Path]:
@@ -69,7 +77,7 @@ def _pairs(options: argparse.Namespace) -> list[Path]:
 
     return [convert_pairs(options.images, options.labels, options.d, options.n, test_images=options.test_images,
                           test_labels=options.test_labels, foreground=options.foreground, classes=options.classes,
-                          channel=options.channel)]
+                          channel=options.channel, check=_require_integrity)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,7 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     pairs.add_argument("--test-images", metavar="FOLDER", help="[OPTIONAL] folder of test images")
     pairs.add_argument("--test-labels", metavar="FOLDER", help="[OPTIONAL] folder of their label maps")
     pairs.add_argument("--classes", nargs="+", default=["foreground"], metavar="NAME",
-                       help="[OPTIONAL] names of the labels 1, 2, ... Default: foreground")
+                       help="[OPTIONAL] names of the labels 1, 2, ...; 'ignore' as the last is nnU-Net's ignore label. "
+                       "Default: foreground")
     pairs.add_argument("--foreground", type=int, metavar="VALUE",
                        help="[OPTIONAL] the one label value that counts; all others become background")
     pairs.add_argument("--channel", default="image",

@@ -10,6 +10,7 @@ import io
 import os
 import platform
 import re
+import shlex
 import sys
 import tempfile
 import warnings
@@ -22,6 +23,7 @@ from typing import Any
 import nnunet_topo
 from nnunet_topo._discovery import VARIABLE, same_folder, trainers_folder
 from nnunet_topo.commands.guard import guarded
+from nnunet_topo.nnunet_folders import FOLDERS, misread
 
 EXPORT = (
     f'export {VARIABLE}="${VARIABLE}{os.pathsep}$(nnUNetv2_topo_trainers)" '
@@ -94,13 +96,19 @@ def check_skeletons() -> Check:
 
 
 def check_path(variable: str, *, must_write: bool = True) -> Check:
-    """The environment variable is set to a folder that exists and can be written to."""
+    """The environment variable is set to a folder of its own that exists and can be written to."""
     folder = os.environ.get(variable)
     if not folder:
         mend = f'export {variable}="/path/to/{variable}" (PowerShell: $Env:{variable} = "C:/path/to/{variable}")'
         return Check(variable, False, "not set", mend)
+    if wrong := misread(variable):
+        return Check(variable, False, *wrong)
+    for other in FOLDERS:
+        if other != variable and os.environ.get(other) and same_folder(folder, os.environ[other]):
+            mend = f"Let {variable} and {other} point to two folders; nnU-Net mixes up their files in one"
+            return Check(variable, False, f"{folder} is {other} too", mend)
     if not os.path.isdir(folder):
-        mend = f'mkdir -p "{folder}", or let {variable} point to another folder'
+        mend = f"mkdir -p {shlex.quote(folder)}, or let {variable} point to another folder"
         return Check(variable, False, f"{folder} is not a folder", mend)
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -108,6 +116,10 @@ def check_path(variable: str, *, must_write: bool = True) -> Check:
     except OSError as error:
         mend = f"Give yourself write permission, or let {variable} point to a folder of your own"
         return Check(variable, False, f"{folder} cannot be written to ({error.strerror})", mend, needed=must_write)
+    if not os.path.isabs(folder):
+        mend = f"export {variable}={shlex.quote(os.path.abspath(folder))}"
+        detail = f"{folder} depends on the folder in which a command is started; here it is {os.path.abspath(folder)}"
+        return Check(variable, False, detail, mend, needed=False)
     return Check(variable, True, folder)
 
 

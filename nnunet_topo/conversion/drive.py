@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from nnunet_topo.conversion.pictures import read_picture, read_rgb, require_same_size
-from nnunet_topo.conversion.raw_dataset import dataset_name, new_datasets
-from nnunet_topo.files import write_json
+from nnunet_topo.conversion.pictures import read_mask, read_rgb, require_same_size
+from nnunet_topo.conversion.raw_dataset import Check, dataset_name, new_datasets
+from nnunet_topo.files import files_of, write_json
 
 IGNORE = 2  # nnU-Net's ignore label is the highest
 _PARTS = {"training": "Tr", "test": "Ts"}
@@ -41,7 +41,7 @@ class _Case(NamedTuple):
 
 def convert_drive(
     source: str | os.PathLike[str], number: int, *, ignore_outside: bool = False, say: Callable[[str], None] = print,
-    progress: bool = True,
+    progress: bool = True, check: Check | None = None,
 ) -> Path:  # fmt: skip
     """Write ``DatasetXXX_DRIVE`` (with ``ignore_outside`` ``..._DRIVEFieldOfView``); returns its folder.
 
@@ -59,6 +59,7 @@ def convert_drive(
         ignore_outside: give pixels outside of the field of view the ignore label.
         say: called with a sentence where there are no test labels.
         progress: show a bar.
+        check: called with the data set's folder before it takes its final name; raises ValueError.
 
     Raises:
         ValueError: files are missing or cannot be read, sizes differ, a photograph is not RGB or a mask has more than
@@ -70,7 +71,7 @@ def convert_drive(
     cases = {part: _cases(folder, part, ignore_outside) for part in _PARTS}
     if not cases["test"]:
         say(f"{folder / 'test'} has no images with labels in 1st_manual, so the data set has no test cases.")
-    with new_datasets([name]) as folders, tqdm(
+    with new_datasets([name], check) as folders, tqdm(
             total=sum(map(len, cases.values())), desc="Converting", unit="case", disable=not progress) as bar:
         for part, letters in _PARTS.items():
             images, labels = (folders[name] / f"{kind}{letters}" for kind in ("images", "labels"))
@@ -98,7 +99,7 @@ def _cases(folder: Path, part: str, masks: bool) -> list[_Case]:
     images, labels = folder / part / "images", folder / part / "1st_manual"
     found = [pattern.fullmatch(file.name) for file in images.iterdir()] if images.is_dir() else []
     numbers = sorted(match[1] for match in found if match)
-    if part == "test" and (not labels.is_dir() or not any(labels.glob("*_manual1.gif"))):
+    if part == "test" and (not labels.is_dir() or not files_of(labels, "_manual1.gif")):
         return []
     if not numbers:
         raise ValueError(f"{images} has no files NN_{part}.tif, so {folder} is not DRIVE's folder as published. Unpack "
@@ -116,23 +117,21 @@ def _cases(folder: Path, part: str, masks: bool) -> list[_Case]:
 
 def _read(case: _Case, ignore_outside: bool) -> tuple[Image.Image, NDArray[np.uint8]]:
     picture = read_rgb(case.picture, "DRIVE")
-    label = _mask(case.label, case.picture, picture).astype(np.uint8)
+    label = _mask(case.label, case.picture, picture, "at vessels").astype(np.uint8)
     if ignore_outside:
-        inside = _mask(case.field_of_view, case.picture, picture)
-        if not inside.any():
-            raise ValueError(f"{case.field_of_view} is black all over, but it must be white inside of the field of "
-                             "view. Unpack the download again.")
-        label[~inside] = IGNORE
+        label[~_mask(case.field_of_view, case.picture, picture, "inside of the field of view")] = IGNORE
     return picture, label
 
 
-def _mask(file: Path, picture_file: Path, picture: Image.Image) -> NDArray[np.bool_]:
-    """True where a picture of black and one other value has that value."""
-    read = read_picture(file).convert("L")
+def _mask(file: Path, picture_file: Path, picture: Image.Image, where: str) -> NDArray[np.bool_]:
+    """True where a picture of black and one other value has that value, which is ``where``."""
+    read = read_mask(file)
     require_same_size(file, read, picture_file, picture)
     array = np.asarray(read)
     values = np.unique(array[array > 0]).tolist()
     if len(values) > 1:
         raise ValueError(f"{file} has the values {', '.join(map(str, values[:5]))} besides 0, but DRIVE's masks are "
                          "black and white. Unpack the download again.")
+    if not values:
+        raise ValueError(f"{file} is black all over, but it must be white {where}. Unpack the download again.")
     return array > 0

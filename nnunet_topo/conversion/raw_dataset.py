@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from nnunet_topo.nnunet_folders import FOLDERS, misread
 
 _NAME = re.compile(r"[A-Za-z0-9]+")
 _HIGHEST = 999
-FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 def dataset_name(number: int, name: str) -> str:
@@ -20,20 +22,27 @@ def dataset_name(number: int, name: str) -> str:
         raise ValueError(f"nnU-Net numbers data sets from 1 to {_HIGHEST}, and {number} is none of these; choose "
                          "another with -d.")
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a data set; use letters and digits alone.")
+        raise ValueError(f"{name!r} is not a name of a data set; use letters and digits alone.")
     return f"Dataset{number:03d}_{name}"
 
 
+Check = Callable[[Path], Any]  # of a data set's folder; raises ValueError
+
+
 @contextmanager
-def new_datasets(names: Sequence[str]) -> Iterator[dict[str, Path]]:
+def new_datasets(names: Sequence[str], check: Check | None = None) -> Iterator[dict[str, Path]]:
     """Empty folders of the data sets to fill; they are moved into ``nnUNet_raw`` when the block ends well.
 
-    Otherwise nothing is left behind. Raises ValueError where ``nnUNet_raw`` is not set and FileExistsError where one of
-    nnU-Net's folders already has a data set of such a number.
+    ``check`` looks at each filled folder before that. Otherwise nothing is left behind. Raises ValueError where
+    ``nnUNet_raw`` is not set or not the folder that was meant, and FileExistsError where one of nnU-Net's folders
+    already has a data set of such a number.
     """
     if not os.environ.get("nnUNet_raw"):
         raise ValueError("nnUNet_raw is not set, so it is not known where data sets belong. Set it, e.g. "
                          "export nnUNet_raw=/path/to/nnUNet_raw.")
+    for variable in FOLDERS:
+        if wrong := misread(variable):
+            raise ValueError(f"{variable} is not the folder that was meant: {wrong[0]}. Set it again: {wrong[1]}")
     raw = Path(os.environ["nnUNet_raw"])
     raw.mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -44,6 +53,9 @@ def new_datasets(names: Sequence[str]) -> Iterator[dict[str, Path]]:
         for name in names:
             (partial / name).mkdir(parents=True)
         yield {name: partial / name for name in names}
+        for name in names:
+            if check is not None:
+                check(partial / name)
         for name in names:
             (partial / name).rename(raw / name)
             moved.append(raw / name)

@@ -15,11 +15,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  its customary name
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nnunet_topo.conversion.raw_dataset import dataset_name, new_datasets
+from nnunet_topo.conversion.raw_dataset import Check, dataset_name, new_datasets
 from nnunet_topo.conversion.volumes import read_label, write_label
 from nnunet_topo.files import write_json
 
@@ -31,8 +30,9 @@ _IMAGES, _LABELS, _LICENCE = "imagesTr", "cow_seg_labelsTr", "License.txt"
 
 
 def convert_topcow(
-    source: str | os.PathLike[str], number: int, modality: str, *, binary: bool = False, progress: bool = True
-) -> Path:
+    source: str | os.PathLike[str], number: int, modality: str, *, binary: bool = False, progress: bool = True,
+    check: Check | None = None,
+) -> Path:  # fmt: skip
     """Write ``DatasetXXX_TopCoW<CT or MR>`` (with ``binary`` ``...Binary``) from one modality; returns its folder.
 
     Images are the release's files. nnU-Net needs consecutive labels, so the release's 15 (3rd-A2; 13 and 14 are not
@@ -48,6 +48,7 @@ def convert_topcow(
         modality: ``"ct"`` or ``"mr"``.
         binary: one label for all vessels.
         progress: show a bar.
+        check: called with the data set's folder before it takes its final name; raises ValueError.
 
     Raises:
         ValueError: files are missing or cannot be read, a label map lies on another grid than its image, or holds
@@ -59,14 +60,14 @@ def convert_topcow(
     name = dataset_name(number, f"TopCoW{MODALITIES[modality]}{'Binary' if binary else ''}")
     release = _release(Path(source))
     cases = _cases(release, modality)
-    with new_datasets([name]) as folders:
+    with new_datasets([name], check) as folders:
         folder = folders[name]
         for part in ("imagesTr", "labelsTr"):
             (folder / part).mkdir()
         for case in tqdm(cases, desc="Converting", unit="case", disable=not progress):
             image, label = release / _IMAGES / f"{case}_0000{_ENDING}", release / _LABELS / f"{case}{_ENDING}"
-            content = read_label(image, label)
-            write_label(_consecutive(label, content, binary), content, folder / "labelsTr" / label.name)
+            values, grid = read_label(image, label)
+            write_label(_consecutive(label, values, binary), grid, folder / "labelsTr" / label.name)
             shutil.copyfile(image, folder / "imagesTr" / image.name)
         vessels = ["vessel"] if binary else list(VESSELS.values())
         write_json(folder / "dataset.json", {
@@ -114,12 +115,13 @@ def _cases(release: Path, modality: str) -> list[str]:
     return sorted(images)
 
 
-def _consecutive(label: Path, content: sitk.Image, binary: bool) -> NDArray[np.uint8]:
-    values = sitk.GetArrayViewFromImage(content)
+def _consecutive(label: Path, values: NDArray[np.unsignedinteger], binary: bool) -> NDArray[np.uint8]:
     foreign = sorted(set(np.unique(values).tolist()) - {0, *VESSELS})
     if foreign:
-        raise ValueError(f"{label} holds the label(s) {', '.join(f'{value:g}' for value in foreign[:5])}, but TopCoW's "
+        raise ValueError(f"{label} holds the label(s) {', '.join(map(str, foreign[:5]))}, but TopCoW's "
                          "labels are 0 to 12 and 15. Unpack the release again.")
+    if not values.any():
+        raise ValueError(f"{label} is empty: it holds none of TopCoW's vessels. Unpack the release again.")
     new = np.zeros(max(VESSELS) + 1, np.uint8)
     new[list(VESSELS)] = 1 if binary else range(1, len(VESSELS) + 1)
     return new[values.astype(np.intp)]

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from nnunet_topo.conversion.pictures import read_picture, read_rgb, require_same_size
-from nnunet_topo.conversion.raw_dataset import dataset_name, new_datasets
+from nnunet_topo.conversion.pictures import read_mask, read_rgb, require_same_size
+from nnunet_topo.conversion.raw_dataset import Check, dataset_name, new_datasets
 from nnunet_topo.files import write_json
 
 SIZES = {"large": "splits.yaml", "small": "splits_small.yaml"}
@@ -42,7 +42,7 @@ class _Source(NamedTuple):
 
 def convert_topomortar(
     source: str | os.PathLike[str], number: int, *, sets: Sequence[str] = SETS,
-    say: Callable[[str], None] = print, progress: bool = True,
+    say: Callable[[str], None] = print, progress: bool = True, check: Check | None = None,
 ) -> list[Path]:  # fmt: skip
     """Write data sets ``number``, ``number + 1``, ... in the order of ``sets``; returns their folders.
 
@@ -58,6 +58,7 @@ def convert_topomortar(
         sets: of :data:`SETS`, ``<size>_<labels>``.
         say: called with a sentence for each label file that holds other values than 0 and 255.
         progress: show a bar.
+        check: called with each data set's folder before it takes its final name; raises ValueError.
 
     Raises:
         ValueError: files are missing or cannot be read, shapes differ, or labels have other Betti numbers than
@@ -71,7 +72,7 @@ def convert_topomortar(
              for place, which in enumerate(sets)]
     read = _read_source(Path(source), sets)
     _require_files(read, sets)
-    with new_datasets(names) as folders:
+    with new_datasets(names, check) as folders:
         total = sum(len(read.splits[which.split("_")[0]][part]) for which in sets for part in _PARTS)
         with tqdm(total=total, desc="Converting", unit="case", disable=not progress) as bar:
             first: dict[str, Path] = {}  # where a file of the repository has been written, to be linked to
@@ -173,7 +174,7 @@ def _write_label(
 ) -> None:
     from nnunet_topo.homology import betti_numbers  # here, for it brings torch, and --help need not wait for that
 
-    values = read_picture(label_file).convert("L")
+    values = read_mask(label_file)
     with Image.open(picture) as opened:
         require_same_size(label_file, values, picture, opened)
     array = np.asarray(values)
@@ -182,6 +183,9 @@ def _write_label(
     if stray:
         say(f"{label_file.relative_to(source.folder)}: {int(np.isin(array, stray).sum())} pixel(s) are neither 0 nor "
             f"{FOREGROUND}; they become background.")
+    if not mask.any():
+        raise ValueError(f"{label_file} has no pixel of the value {FOREGROUND}, so it shows no mortar; it holds "
+                         f"{', '.join(map(str, np.unique(array)[:5].tolist()))}. Get the repository again.")
     if part == "test" and image in source.betti:
         found, published = betti_numbers(mask), source.betti[image]
         if found != published:

@@ -14,8 +14,7 @@ import torch
 
 from nnunet_topo.files import write_json
 from nnunet_topo.nnunet.seeds import fix_seed, seed_everything
-
-FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+from nnunet_topo.nnunet_folders import FOLDERS
 
 
 @contextmanager

@@ -1,0 +1,36 @@
+"""The grids of voxels that files lie on, and whether two are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Grid(NamedTuple):
+    """Number of voxels and length of a voxel in mm along each axis; place and cosines (flat) where a file has them."""
+
+    size: Sequence[int]
+    spacing: Sequence[float]
+    origin: Any = None
+    direction: Any = None
+
+
+def difference(one: Grid, two: Grid) -> str | None:
+    """What differs, in words with both values, or None; None too for what one of them does not tell.
+
+    Headers round to single precision or to a few decimals: spacings may differ by a ten-thousandth of the shortest edge
+    of a voxel, origins by a hundredth of it, and cosines by 0.0001.
+    """
+    shortest = min(one.spacing)
+    for what, a, b, tolerance in (("shape", one.size, two.size, 0.0),
+                                  ("spacing", one.spacing, two.spacing, 1e-4 * shortest),
+                                  ("origin", one.origin, two.origin, 1e-2 * shortest),
+                                  ("direction", one.direction, two.direction, 1e-4)):  # fmt: skip
+        if a is None or b is None:
+            continue
+        if len(a) != len(b) or not np.allclose(a, b, rtol=0, atol=tolerance):
+            shown = (str(tuple(np.round(np.asarray(values), 6).tolist())) for values in (a, b))
+            return f"{what}: {' and '.join(shown)}"
+    return None

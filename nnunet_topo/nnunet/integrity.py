@@ -1,0 +1,53 @@
+"""nnU-Net's own check of a raw data set, as ``--verify_dataset_integrity`` runs it, in words."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import IO
+
+_SMALL = 2**28  # bytes that one process reads in less time than others need to start
+
+
+def processes_for(files: list[Path]) -> int:
+    """How many of nnU-Net's processes are worth starting to read the files."""
+    from nnunetv2.configuration import default_num_processes
+
+    return 1 if sum(file.stat().st_size for file in files) < _SMALL else int(default_num_processes)
+
+
+def require_integrity(folder: Path) -> None:
+    """Let nnU-Net check the training cases of a raw data set; ValueError with what it says where anything is wrong."""
+    with _output() as said:
+        from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+
+        files = [file for part in ("imagesTr", "labelsTr") for file in (folder / part).iterdir()]
+        try:
+            verify_dataset_integrity(str(folder), num_processes=processes_for(files))
+        except (AssertionError, RuntimeError, OSError, ValueError) as error:
+            said.seek(0)
+            lines = [line for line in said.read().splitlines() if line.strip()]
+            raise ValueError("nnU-Net's own check of the data set (--verify_dataset_integrity) found something wrong: "
+                             f"{error}\n" + "\n".join(lines)) from error
+
+
+@contextmanager
+def _output() -> Iterator[IO[str]]:
+    """Keep in a file what is printed meanwhile, also by child processes."""
+    with tempfile.TemporaryFile("w+", errors="replace") as file:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        kept = os.dup(1), os.dup(2)
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            with redirect_stdout(file), redirect_stderr(file):
+                yield file
+        finally:
+            for number, copy in enumerate(kept, start=1):
+                os.dup2(copy, number)
+                os.close(copy)
