@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_left_behind(folders, raw, c
     elif how == "grid":
         write(Path(folders[1], "c2.nii.gz"), last, spacing=0.6)
     elif how == "unreadable":
-        Path(folders[1], "c2.nii.gz").write_text("")
+        Path(folders[1], "c2.nii.gz").write_text("not a volume")
     elif how == "formats":
         for folder in folders:
             write(Path(folder, "d.nrrd"), last)

@@ -233,3 +233,25 @@ def test_a_check_that_fails_leaves_nothing_behind(convert, raw, tmp_path):
         convert_pairs(tmp_path / "images", tmp_path / "labels", 610, "X", check=check)
     assert list(raw.iterdir()) == []
     assert convert_pairs(tmp_path / "images", tmp_path / "labels", 610, "X") == raw / "Dataset610_X"
+
+
+@pytest.mark.parametrize("which", ["images", "labels"])
+@pytest.mark.parametrize("part", ["training", "test"])
+def test_a_file_that_was_cut_off_is_refused_though_simpleitk_reads_it(convert, raw, tmp_path, capsys, which, part):
+    """As zeros from where it ends."""
+    rng = np.random.default_rng(1)
+    labels, picture = rng.integers(0, 2, (20, 50, 60)).astype(np.uint8), rng.normal(size=(20, 50, 60))
+    options = []
+    for kind, array in (("images", picture), ("labels", labels)):
+        (tmp_path / "test" / kind).mkdir(parents=True)
+        sitk.WriteImage(image_of(array), str(tmp_path / "test" / kind / "t0.nii.gz"))
+        options += [f"--test-{kind}", str(tmp_path / "test" / kind)]
+    assert convert([], *options) == 1  # nothing but the folders is there
+    for kind, array in (("images", picture), ("labels", labels)):
+        sitk.WriteImage(image_of(array), str(tmp_path / kind / "c0.nii.gz"))
+    file = tmp_path / ("test" if part == "test" else "") / which / ("t0.nii.gz" if part == "test" else "c0.nii.gz")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert not sitk.GetArrayFromImage(sitk.ReadImage(str(file)))[-1].any()
+    capsys.readouterr()
+    assert convert([], *options) == 1
+    refused(raw, capsys, f"{file} is cut off or damaged")

@@ -132,7 +132,7 @@ def spoil(release: Path, how: str) -> None:
     elif how == "empty":
         write(label, labels * 0)
     elif how == "unreadable":
-        label.write_text("")
+        label.write_text("not a volume")
     elif how == "image":
         image.unlink()
     elif how == "label":

@@ -20,8 +20,8 @@ def read_label(image: Path, label: Path) -> tuple[NDArray[np.unsignedinteger], s
 
     A label map of two axes belongs to an image of one slice, and the reverse.
 
-    Raises ValueError where a file is cut off, cannot be read or has several channels, the grids differ, the image holds values that
-    are not finite, or the label map holds values that are not labels.
+    Raises ValueError where a file is cut off, cannot be read or has several channels, the grids differ, the image holds
+    values that are not finite, or the label map holds values that are not labels.
     """
     picture, content = (_read(file) for file in (image, label))
     require_finite(picture, image)

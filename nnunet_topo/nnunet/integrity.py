@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
@@ -22,9 +23,9 @@ def processes_for(files: list[Path]) -> int:
 
 def require_integrity(folder: Path) -> None:
     """Let nnU-Net check the training cases of a raw data set; ValueError with what it says where anything is wrong."""
-    with _output() as said:
+    with redirect_stdout(io.StringIO()):  # what nnU-Net says of folders that are not needed here
         from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
-
+    with _output() as said:
         files = [file for part in ("imagesTr", "labelsTr") for file in (folder / part).iterdir()]
         try:
             verify_dataset_integrity(str(folder), num_processes=processes_for(files))
