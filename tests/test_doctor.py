@@ -214,12 +214,15 @@ def test_numba_cache_follows_the_variable_and_says_when_there_is_none(
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     assert doctor.check_numba_cache().detail.startswith(str(tmp_path))
 
-    def no_cache(**_: object) -> None:
-        raise RuntimeError("cannot cache function: no locator available")
+    assert not list(tmp_path.rglob("*.kernel"))
 
-    monkeypatch.setattr(numba, "njit", no_cache)
+    def full() -> None:
+        raise OSError(28, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr("nnunet_topo.kernels.jit.try_cache", full)
     check = doctor.check_numba_cache()
-    assert not check.ok and not check.needed and "NUMBA_CACHE_DIR" in check.mend
+    assert not check.ok and not check.needed and "No space left on device" in check.detail
+    assert "Free space there" in check.mend and "NUMBA_CACHE_DIR" in check.mend
 
 
 @pytest.mark.parametrize(("reason", "ok", "detail"), [

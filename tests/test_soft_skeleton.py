@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnunet_topo.kernels.jit import jit
 from nnunet_topo.skeletons import soft, soft_skeleton, soft_skeleton_iterations, soft_skeleton_of_mask, soft_torch
-from nnunet_topo.skeletons._jit import jit
 
 
 def erode(image):

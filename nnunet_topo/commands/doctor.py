@@ -165,16 +165,16 @@ def check_trainer(name: str) -> Check:
 
 
 def check_numba_cache() -> Check:
-    """Where numba keeps its compiled kernels."""
-
-    def probe() -> None: ...
-
+    """Where compiled kernels are kept, and whether there is room for them."""
     try:
-        numba: Any = import_quietly("numba")
-        return Check("numba cache", True, numba.njit(cache=True)(probe).stats.cache_path, needed=False)
+        jit: Any = import_quietly("nnunet_topo.kernels.jit")
+        return Check("numba cache", True, jit.try_cache(), needed=False)
     except Exception as error:
         detail = f"none, so that each start compiles the kernels anew: {reason(error)}"
-        mend = 'export NUMBA_CACHE_DIR="/a/folder/of/yours" (PowerShell: $Env:NUMBA_CACHE_DIR = "C:/a/folder/of/yours")'
+        mend = (
+            'Free space there, or export NUMBA_CACHE_DIR="/a/folder/of/yours" '
+            '(PowerShell: $Env:NUMBA_CACHE_DIR = "C:/a/folder/of/yours")'
+        )
         return Check("numba cache", False, detail, mend, needed=False)
 
 

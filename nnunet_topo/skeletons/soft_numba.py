@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 
 def forward(images: Tensor, eroded: Tensor, skeleton: Tensor, rest: Tensor, iterations: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 _SAMPLE, _CERTAIN, _VISITED, _OUTSIDE = 1, 2, 4, 8
 

@@ -14,7 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 _EVEN = np.uint64(0x5555555555555555)
 _LOW = np.uint64(0x3FFFFFFFFFFFFFFF)

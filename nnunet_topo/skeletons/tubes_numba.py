@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 
 def boxes(labels: NDArray[Any]) -> Iterator[tuple[int, tuple[slice, ...]]]:
