@@ -28,7 +28,13 @@ Mask = TypeVar("Mask", Tensor, NDArray[Any])
 
 
 def thin(
-    mask: Mask, iterations: int | None = None, simple_points: str = "topological", *, border: str = "background"
+    mask: Mask,
+    iterations: int | None = None,
+    simple_points: str = "topological",
+    *,
+    border: str = "background",
+    anchors: Mask | None = None,
+    keep_end_points: bool = True,
 ) -> Mask:
     """Thin a binary mask to its skeleton, keeping its topology.
 
@@ -46,6 +52,10 @@ def thin(
             from its cut end too, by about its radius. "anchored" keeps one voxel of each of an object's cut ends, the
             middle of what touches the border, so that the skeleton reaches it; thinned again, a skeleton may lose such
             an end, as its middle may be another. Both keep the topology.
+        anchors: voxels that stay, of the mask's shape, kind and device; those outside of the mask count for nothing.
+        keep_end_points: whether an end point, which has at most one neighbour when an iteration starts, stays. Without,
+            nothing is left beside the anchors but voxels without which the topology would change: an object of no
+            loop becomes a voxel, and anchors are joined by the thinnest lines.
 
     Returns:
         The skeleton, of the mask's shape, type and device, without gradient.
@@ -55,21 +65,36 @@ def thin(
     None.
 
     Raises:
-        TypeError: neither an array nor a tensor.
-        ValueError: wrong shape, values other than 0 and 1, or an unknown option.
+        TypeError: neither an array nor a tensor, or anchors of another kind.
+        ValueError: wrong shape, values other than 0 and 1, an unknown option, or anchors of another shape or device.
     """
     check_options(iterations, simple_points, border)
     if isinstance(mask, np.ndarray):
         if mask.ndim not in (2, 3):
             raise ValueError(f"thin needs an array of two or three axes, got shape {mask.shape}; for batches and "
                              "channels use a tensor (B, C, *S).")
-        return thin_array(_as_bool(mask), iterations, simple_points, border).astype(mask.dtype, copy=False)
+        kept = None if anchors is None else _checked_anchors(anchors, mask)
+        thinned = thin_array(_as_bool(mask), iterations, simple_points, border, kept, keep_end_points)
+        return thinned.astype(mask.dtype, copy=False)
     if not isinstance(mask, Tensor):
         raise TypeError(f"thin needs a numpy array (*S) or a torch tensor (B, C, *S), got {type(mask).__name__}.")
     if mask.ndim not in (4, 5):
         raise ValueError(f"thin needs a tensor (B, C, *S) with two or three spatial axes, got {tuple(mask.shape)}; for "
                          "a single mask add the two axes, mask[None, None], or pass a numpy array.")
-    return thin_tensor(_as_bool(mask.detach()), iterations, simple_points, border).to(mask.dtype)
+    kept = None if anchors is None else _checked_anchors(anchors, mask)
+    return thin_tensor(_as_bool(mask.detach()), iterations, simple_points, border, anchors=kept,
+                       keep_end_points=keep_end_points).to(mask.dtype)  # fmt: skip
+
+
+def _checked_anchors(anchors: Mask, mask: Mask) -> Mask:
+    tensors = isinstance(mask, Tensor), isinstance(anchors, Tensor)
+    if tensors[0] != tensors[1] or not isinstance(anchors, (Tensor, np.ndarray)):
+        raise TypeError(f"anchors must be of the mask's kind, {type(mask).__name__}, not {type(anchors).__name__}.")
+    if tuple(anchors.shape) != tuple(mask.shape):
+        raise ValueError(f"anchors must have the mask's shape {tuple(mask.shape)}, not {tuple(anchors.shape)}.")
+    if isinstance(anchors, Tensor) and isinstance(mask, Tensor) and anchors.device != mask.device:
+        raise ValueError(f"anchors must lie on the mask's device {mask.device}, not on {anchors.device}.")
+    return _as_bool(anchors)
 
 
 def check_options(iterations: int | None, simple_points: str, border: str) -> None:
@@ -83,38 +108,55 @@ def check_options(iterations: int | None, simple_points: str, border: str) -> No
 
 
 def thin_array(
-    image: NDArray[np.bool_], iterations: int | None, simple_points: str, border: str
+    image: NDArray[np.bool_],
+    iterations: int | None,
+    simple_points: str,
+    border: str,
+    anchors: NDArray[np.bool_] | None = None,
+    keep_end_points: bool = True,
 ) -> NDArray[np.bool_]:
     """:func:`thin` for a bool array (*S)."""
     from nnunet_topo.skeletons import thinning_numba  # only here: importing the package must not need numba
 
     if image.size == 0:
         return image.copy()
-    anchors = None
     if border == "anchored":
-        anchors = np.zeros(image.shape, np.bool_)
+        anchors = np.zeros(image.shape, np.bool_) if anchors is None else anchors.copy()
         table = simple_point_table(simple_points, 2)
         for face in _faces(image.shape):
             section = np.atleast_2d(image[face])
             anchors[face] |= thinning_numba.thin(section, table, None, None, False).reshape(image[face].shape)
-    return thinning_numba.thin(image, simple_point_table(simple_points, image.ndim), iterations, anchors, True)
+    table = simple_point_table(simple_points, image.ndim)
+    return thinning_numba.thin(image, table, iterations, anchors, keep_end_points)
 
 
 def thin_tensor(
-    images: Tensor, iterations: int | None, simple_points: str, border: str, observe: Callable[..., None] | None = None
+    images: Tensor,
+    iterations: int | None,
+    simple_points: str,
+    border: str,
+    observe: Callable[..., None] | None = None,
+    anchors: Tensor | None = None,
+    keep_end_points: bool = True,
 ) -> Tensor:
     """:func:`thin` for a bool tensor (B, C, *S); ``observe`` as in :func:`thinning_torch.thin`, which it asks for."""
     if images.numel() == 0:
         return images.clone()
     if images.device.type == "cpu" and observe is None:
         arrays = images.numpy().reshape(-1, *images.shape[2:])
-        thinned = over_threads(lambda array: thin_array(array, iterations, simple_points, border), arrays)
+        kept = [None] * len(arrays) if anchors is None else list(anchors.numpy().reshape(arrays.shape))
+        thinned = over_threads(lambda pair: thin_array(pair[0], iterations, simple_points, border, pair[1],
+                                                       keep_end_points), list(zip(arrays, kept, strict=True)))
         return torch.from_numpy(np.stack(thinned)).view(images.shape)
     flat = images.flatten(0, 1)
-    anchors = _anchors(flat, simple_points, border)
+    stays = _anchors(flat, simple_points, border)
+    if anchors is not None:
+        stays = anchors.flatten(0, 1) if stays is None else stays | anchors.flatten(0, 1)
     if observe is not None:
-        return thinning_torch.thin(flat, simple_points, iterations, anchors, observe=observe).view(images.shape)
-    return thinning_backend(flat).thin(flat, simple_points, iterations, anchors).view(images.shape)
+        return thinning_torch.thin(flat, simple_points, iterations, stays, keep_end_points=keep_end_points,
+                                   observe=observe).view(images.shape)  # fmt: skip
+    thinned = thinning_backend(flat).thin(flat, simple_points, iterations, stays, keep_end_points=keep_end_points)
+    return thinned.view(images.shape)
 
 
 def over_threads(function: Callable[[Any], Any], items: Sequence[Any] | NDArray[Any]) -> list[Any]:
