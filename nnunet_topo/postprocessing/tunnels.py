@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from nnunet_topo.homology.betti_numbers import euler_characteristic
-from nnunet_topo.postprocessing.components import Mask, components, smaller, voxel_counts
+from nnunet_topo.postprocessing.components import Mask, components, enclosed_components, smaller, voxel_counts
 from nnunet_topo.skeletons import thin
 
 
@@ -18,10 +18,12 @@ def plugs(mask: Mask, size: float, spacing: Sequence[float], allowed: Mask | Non
     The box around a component, thinned with the component's voxels as anchors, is the component with every tunnel
     closed by a surface of one voxel and every cavity filled (Z. Aktouf, G. Bertrand and L. Perroton, "A
     three-dimensional holes closing algorithm", Pattern Recognition Letters 23, 2002). Of these surfaces the small ones
-    that touch no other component and close at least one tunnel are taken. They change no other Betti number: they
-    join nothing, and every cavity that they could cut off would be a cavity already.
+    that lie in no cavity, touch no other component and close at least one tunnel are taken. They change no other Betti
+    number: they join nothing, and what they could cut off from the outside would be a cavity already.
     """
     result = np.zeros(mask.shape, np.bool_)
+    outside = enclosed_components(mask)[0] == 0  # cavities are no tunnels
+    allowed = outside if allowed is None else outside & allowed
     labels, count = components(mask)
     for label, place in enumerate(find_objects(labels.astype(np.int32, copy=False), count), start=1):
         piece = labels[place] == label
@@ -41,13 +43,13 @@ def plugs(mask: Mask, size: float, spacing: Sequence[float], allowed: Mask | Non
             inner = tuple(slice(side.start - outer.start, side.stop - outer.start)
                           for side, outer in zip(whole, around, strict=True))
             added[inner] = candidates[within] == plug
-            if _closes_tunnels_only(mask[around], labels[around], label, added, allowed, around):
+            if _closes_tunnels_only(mask[around], labels[around], label, added, allowed[around]):
                 result[around] |= added
     return result
 
 
-def _closes_tunnels_only(mask, labels, label, added, allowed, around) -> bool:  # type: ignore[no-untyped-def]
-    if allowed is not None and not allowed[around][added].all():
+def _closes_tunnels_only(mask, labels, label, added, allowed) -> bool:  # type: ignore[no-untyped-def]
+    if not allowed[added].all():
         return False
     near = np.zeros(added.shape, np.bool_)
     for voxel in np.argwhere(added):
