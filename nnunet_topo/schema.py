@@ -21,14 +21,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 @dataclass(frozen=True)
 class Words:
-    """Part of a hint: how a sentence says what is accepted."""
+    """Part of a hint: how a sentence says what is accepted, of one and of several."""
 
     text: str
+    several: str | None = None
 
 
 Text = Annotated[str, Predicate(lambda text: bool(text.strip()) and text.isprintable()), Words("a text in one line")]
 Name = Annotated[str, Predicate(lambda text: text.isprintable() and bool(text) and not set(text) & set(" /\\")),
-                 Words("a name without spaces and slashes")]  # fmt: skip
+                 Words("a name without spaces and slashes", "names without spaces and slashes")]  # fmt: skip
 
 
 def read_entries(place: str, content: Any, hints: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
@@ -84,10 +85,11 @@ def words(hint: Any, *, many: bool = False) -> str:
     """What a hint accepts, as a part of a sentence."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        own = [part.text for part in arguments[1:] if isinstance(part, Words)]
+        own = [(many and part.several) or part.text for part in arguments[1:] if isinstance(part, Words)]
         return own[0] if own else words(arguments[0], many=many) + _range(arguments[1:])
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(words(choice, many=many) for choice in arguments)
+        choices = " or ".join(words(choice, many=many) for choice in arguments if choice is not type(None))
+        return f"{choices}, or null" if type(None) in arguments else choices
     if origin is typing.Literal:
         return " or ".join(json.dumps(choice) for choice in arguments)
     if origin is not None and issubclass(origin, (tuple, list)):

@@ -293,7 +293,7 @@ def test_a_plans_file_sets_axes_slabs_and_the_softer_form():
     (term,) = resolve_terms({"mip": Term(MIPLoss)}, {"nnunet_topo": {"mip": settings}}, "3d_fullres").values()
     loss = term.build()
     assert (loss.axes, loss.slab, loss.top_k) == ((0, 2), 8, 3)
-    with pytest.raises(ValueError, match="slab must be a whole number from 1 to 10,000 or null"):
+    with pytest.raises(ValueError, match="slab must be a whole number from 1 to 10,000, or null"):
         resolve_terms({"mip": Term(MIPLoss)}, {"nnunet_topo": {"mip": {"slab": 0.5}}}, "3d_fullres")
 
 

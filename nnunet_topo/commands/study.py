@@ -27,7 +27,7 @@ def _study(options: argparse.Namespace) -> int:
     from nnunet_topo.study.study_file import read_study
 
     study = read_study(options.study)
-    runs = checked_runs(study)
+    runs = checked_runs(study, write=not options.print_only)
     if options.only is not None:
         return _one(options.only, runs)
     return _all(options, study, runs)

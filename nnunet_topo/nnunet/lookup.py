@@ -18,8 +18,9 @@ def dataset_named(name_or_number: str | int) -> str:
     """``Dataset501_Name`` of a data set that is in ``nnUNet_raw``, by its name or its number."""
     raw = Path(os.environ["nnUNet_raw"])
     text = str(name_or_number)
-    pattern = f"Dataset{int(text):03d}_*" if text.isdigit() else text
-    found = sorted(folder.name for folder in raw.glob(pattern) if folder.is_dir())
+    start = f"Dataset{int(text):03d}_" if text.isdecimal() else None
+    there = [folder.name for folder in raw.iterdir() if folder.is_dir()] if raw.is_dir() else []
+    found = [name for name in there if (name == text if start is None else name.startswith(start))]
     if len(found) != 1:
         raise ValueError(f"nnUNet_raw ({raw}) has {len(found) or 'no'} data set(s) {text!r}; give the number or the "
                          "whole name (DatasetXXX_Name) of one that is there.")

@@ -20,7 +20,7 @@ from nnunet_topo.nnunet.lookup import (
     require_trainer,
 )
 from nnunet_topo.nnunet.pipeline import with_small_network
-from nnunet_topo.nnunet.terms import PLANS_KEY, Term, declared_terms, resolve_terms
+from nnunet_topo.nnunet.terms import PLANS_KEY, declared_terms, resolve_terms
 from nnunet_topo.study.execution import finished
 from nnunet_topo.study.groups import require_groups
 from nnunet_topo.study.settings import Run, Study, runs_of
@@ -28,8 +28,11 @@ from nnunet_topo.study.settings import Run, Study, runs_of
 _CHECKPOINTS = 2  # of a finished run: the final one and the best
 
 
-def checked_runs(study: Study) -> list[Run]:
-    """All runs of a study, none of which can fail for what is known beforehand; else a ValueError or RuntimeError."""
+def checked_runs(study: Study, *, write: bool = True) -> list[Run]:
+    """All runs of a study, none of which can fail for what is known beforehand; else a ValueError or RuntimeError.
+
+    With ``write`` the output folder has room, and the plans of ``network`` and ``settings`` are there afterwards.
+    """
     for variable in ("nnUNet_raw", "nnUNet_preprocessed"):
         require_path(variable)
     runs = runs_of(study, {dataset: dataset_named(dataset) for dataset in study.datasets})
@@ -43,32 +46,29 @@ def checked_runs(study: Study) -> list[Run]:
             if study.settings is not None:
                 changed[dataset] = changed[dataset] | {PLANS_KEY: study.settings}
             for declared in terms.values():
-                _require_settings(declared, changed[dataset], configuration)
+                resolve_terms(declared, changed[dataset], configuration)
             sizes[dataset, configuration] = checkpoint_bytes(dataset, changed[dataset], configuration)
         for fold in study.folds:
             require_fold(dataset, fold)
         require_test_images(dataset)
     require_groups(study, list(changed))
-    require_writable(study.output, elsewhere="choose another output folder for this study")
-    waiting = [run for run in runs if finished(run) is None]
-    needed = sum(_CHECKPOINTS * sizes[run.dataset, run.configuration] for run in waiting)
-    free = shutil.disk_usage(study.output).free
-    if free < needed:
-        raise RuntimeError(f"The disk of {study.output} has {free / 1e6:.0f} MB free, but the checkpoints of the "
-                           f"{len(waiting)} run(s) to do need about {needed / 1e6:.0f} MB. Make room, or choose an "
-                           "output folder on another disk.")
-    for dataset, plans in changed.items():
-        name = study.plans_of_runs
-        if name != study.plans:
-            write_json(preprocessed(dataset) / f"{name}.json", plans | {"plans_name": name})
+    waiting = waiting_runs(runs)
+    if write:
+        _make_ready(study, changed, sum(_CHECKPOINTS * sizes[run.dataset, run.configuration] for run in waiting),
+                    len(waiting))
     return runs
 
 
-def _require_settings(declared: Mapping[str, Term], plans: Mapping[str, Any], configuration: str) -> None:
-    try:
-        resolve_terms(declared, plans, configuration)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+def _make_ready(study: Study, plans: Mapping[str, Mapping[str, Any]], needed: int, runs: int) -> None:
+    require_writable(study.output, elsewhere="choose another output folder for this study")
+    free = shutil.disk_usage(study.output).free
+    if free < needed:
+        raise RuntimeError(f"The disk of {study.output} has {free / 1e6:.0f} MB free, but the checkpoints of the "
+                           f"{runs} run(s) to do need about {needed / 1e6:.0f} MB. Make room, or choose an "
+                           "output folder on another disk.")
+    if (name := study.plans_of_runs) != study.plans:
+        for dataset, content in plans.items():
+            write_json(preprocessed(dataset) / f"{name}.json", {**content, "plans_name": name})
 
 
 def _with_network(study: Study, plans: dict[str, Any], configuration: str) -> dict[str, Any]:

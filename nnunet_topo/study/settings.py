@@ -5,24 +5,38 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le, MaxLen, MinLen, Predicate
+
+from nnunet_topo.metrics.definitions import definition_of
+from nnunet_topo.schema import Name, Text, Words
+
+Count = Annotated[int, Ge(1), Le(1_000_000)]
+Size = Annotated[int, Ge(1), Le(100_000)]
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+Metric = Annotated[str, Predicate(lambda name: definition_of(name) is not None)]
+_A_PATCH = Words("2 or 3 sizes in voxels, as in [128, 128]")
+_A_GROUPING = Words("names with lists of groups of manifest.csv, as in {outside: [shadows, graffiti]}")
+_METRICS = Words("a list of metrics such as dice or betti_matching_error_sum (docs/metrics.md has all)")
+_TERMS = Words("names of terms with their settings, as in {cl_dice: {weight: 0.5}}")
 
 
 @dataclass(frozen=True)
 class Executor:
     """How runs are started: ``local``, ``processes`` at a time, or ``slurm``, with the resources of each job."""
 
-    kind: str = "local"
-    processes: int = 1
-    gpus: int = 0
-    partition: str | None = None
-    time_minutes: int | None = None
-    memory_gb: int | None = None
-    cpus: int = 1
-    account: str | None = None
+    kind: Literal["local", "slurm"] = "local"
+    processes: Count = 1
+    gpus: Annotated[int, Ge(0), Le(1000)] = 0
+    partition: Name | None = None
+    time_minutes: Count | None = None
+    memory_gb: Count | None = None
+    cpus: Count = 1
+    account: Name | None = None
 
 
 @dataclass(frozen=True)
@@ -33,9 +47,9 @@ class Network:
     same small network for all trainers lets a CPU compare them.
     """
 
-    patch: Sequence[int]
-    batch: int
-    features: Sequence[int]
+    patch: Annotated[tuple[Size, ...], MinLen(2), MaxLen(3), _A_PATCH]
+    batch: Size
+    features: Annotated[tuple[Size, ...], MinLen(3), Words("the channels of 3 stages or more, as in [16, 32, 64]")]
 
 
 @dataclass(frozen=True)
@@ -50,22 +64,22 @@ class Study:
     """
 
     output: Path
-    datasets: Sequence[Any]
-    trainers: Sequence[str]
-    configurations: Sequence[str] = ("2d",)
-    folds: Sequence[int | str] = (0,)
-    seeds: Sequence[int] = (0, 1, 2)
-    plans: str = "nnUNetPlans"
-    epochs: int | None = None
-    iterations: int | None = None
-    validation_iterations: int | None = None
-    save_every: int = 5
-    device: str = "cuda"
+    datasets: Annotated[tuple[Annotated[int, Ge(0), Le(999)] | Name, ...], MinLen(1)]
+    trainers: Annotated[tuple[Name, ...], MinLen(1)]
+    configurations: Annotated[tuple[Name, ...], MinLen(1)] = ("2d",)
+    folds: Annotated[tuple[Annotated[int, Ge(0), Le(1000)] | Name, ...], MinLen(1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], MinLen(1)] = (0, 1, 2)
+    plans: Name = "nnUNetPlans"
+    epochs: Count | None = None
+    iterations: Count | None = None
+    validation_iterations: Count | None = None
+    save_every: Count = 5
+    device: Literal["cpu", "cuda", "mps"] = "cuda"
     mirroring: bool = True
     network: Network | None = None
-    settings: Mapping[str, Any] | None = None
-    groups: Mapping[str, Sequence[str]] | None = None
-    tested: Sequence[str] | None = None
+    settings: Annotated[dict[str, dict[str, Any]], _TERMS] | None = None
+    groups: Annotated[dict[str, Annotated[list[Text], MinLen(1)]], MinLen(1), _A_GROUPING] | None = None
+    tested: Annotated[list[Metric], MinLen(1), _METRICS] | None = None
     executor: Executor = field(default_factory=Executor)
 
     @property
