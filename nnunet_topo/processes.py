@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -50,8 +52,9 @@ def outcomes(function: Callable[[Any], Any], tasks: Sequence[Any], processes: in
             connection.send(tasks[index])
 
     def start() -> None:
-        process, connection = _start(function)
-        started.append(process)
+        with interrupts_deferred():
+            process, connection = _start(function)
+            started.append(process)
         give_next_task(process, connection)
 
     try:
@@ -87,6 +90,44 @@ def _start(function: Callable[[Any], Any]) -> tuple[BaseProcess, Any]:
     process.start()
     its.close()  # so that the death of either side is seen by the other
     return process, ours
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Ctrl-C, which a terminal sends to all processes, waits until the block ends and never reaches those started in
+    it, which would end in a traceback each while they import."""
+    came: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if main else None
+    mask = None
+    try:
+        if hasattr(signal, "pthread_sigmask"):  # not on Windows, whose processes ignore it once they have imported
+            resource_tracker.ensure_running()  # starting it with the first process would unblock the signal
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits this
+        yield
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if main:
+            signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def pools_spared_of_interrupts() -> Iterator[None]:
+    """Within the block, Ctrl-C does not reach the processes that other libraries start; they end with this one's."""
+    start = BaseProcess.start
+
+    def start_spared(process: BaseProcess) -> None:
+        with interrupts_deferred():
+            start(process)
+
+    BaseProcess.start = start_spared  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        BaseProcess.start = start  # type: ignore[method-assign, assignment]
 
 
 def _serve(connection: Any, function: Callable[[Any], Any]) -> None:

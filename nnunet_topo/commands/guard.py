@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import signal
 import sys
@@ -10,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from nnunet_topo.processes import pools_spared_of_interrupts
 
 INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 
@@ -24,7 +27,7 @@ def guarded(work: Callable[[], int | None], *, stopped: str) -> int:
         stopped: what is kept and what the same command will do, printed after Ctrl-C.
     """
     try:
-        with _interrupts_also_while_importing(f"\nStopped. {stopped}\n"):
+        with _interrupts_also_while_importing(f"\nStopped. {stopped}\n"), pools_spared_of_interrupts():
             code = work() or 0
             sys.stdout.flush()  # what cannot be written is known here
             return code
@@ -54,6 +57,8 @@ def _interrupts_also_while_importing(sentence: str) -> Iterator[None]:
         while frame is not None:
             if frame.f_code.co_filename.startswith("<frozen importlib"):
                 os.write(2, sentence.encode())
+                for process in multiprocessing.active_children():
+                    process.terminate()
                 os._exit(INTERRUPTED)
             frame = frame.f_back
         raise KeyboardInterrupt
