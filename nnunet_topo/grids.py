@@ -9,10 +9,10 @@ import numpy as np
 
 
 class Grid(NamedTuple):
-    """Number of voxels and length of a voxel in mm along each axis; place and cosines (flat) where a file has them."""
+    """Number of voxels along each axis; length of a voxel in mm, place and cosines (flat) where a file has them."""
 
     size: Sequence[int]
-    spacing: Sequence[float]
+    spacing: Sequence[float] | None = None
     origin: Any = None
     direction: Any = None
 
@@ -23,7 +23,7 @@ def difference(one: Grid, two: Grid) -> str | None:
     Headers round to single precision or to a few decimals: spacings may differ by a ten-thousandth of the shortest edge
     of a voxel, origins by a hundredth of it, and cosines by 0.0001.
     """
-    shortest = min(one.spacing)
+    shortest = min(next((spacing for spacing in (one.spacing, two.spacing) if spacing is not None), [1.0]))
     for what, a, b, tolerance in (("shape", one.size, two.size, 0.0),
                                   ("spacing", one.spacing, two.spacing, 1e-4 * shortest),
                                   ("origin", one.origin, two.origin, 1e-2 * shortest),

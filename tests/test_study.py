@@ -43,6 +43,8 @@ def prepared(datasets, tmp_path_factory):
         image = (labels > 0) + 0.5 * (labels == 2) + np.random.default_rng(case).normal(0, 0.3, labels.shape)
         _write(labels, raw / DATASET / "labelsTs" / f"t{case}.nii.gz")
         _write(image.astype(np.float32), raw / DATASET / "imagesTs" / f"t{case}_0000.nii.gz")
+    for hidden in ("imagesTs/._t0_0000.nii.gz", "labelsTs/._t0.nii.gz"):
+        (raw / DATASET / hidden).write_text("of macOS")
     (raw / DATASET / "manifest.csv").write_text("case,group\nt0,near\nt1,near\nt2,far\n")
     with environment(nnUNet_raw=str(raw)):
         yield raw / DATASET

@@ -11,14 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO
 
-_SMALL = 2**28  # bytes that one process reads in less time than others need to start
-
-
-def processes_for(files: list[Path]) -> int:
-    """How many of nnU-Net's processes are worth starting to read the files."""
-    from nnunetv2.configuration import default_num_processes
-
-    return 1 if sum(file.stat().st_size for file in files) < _SMALL else int(default_num_processes)
+from nnunet_topo.nnunet.raw_cases import processes_for
 
 
 def require_integrity(folder: Path) -> None:
@@ -28,7 +21,7 @@ def require_integrity(folder: Path) -> None:
     with _output() as said:
         files = [file for part in ("imagesTr", "labelsTr") for file in (folder / part).iterdir()]
         try:
-            verify_dataset_integrity(str(folder), num_processes=processes_for(files))
+            verify_dataset_integrity(str(folder), num_processes=max(1, processes_for(files)))
         except (AssertionError, RuntimeError, OSError, ValueError) as error:
             said.seek(0)
             lines = [line for line in said.read().splitlines() if line.strip()]

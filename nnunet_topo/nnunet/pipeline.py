@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from nnunet_topo.files import write_json
+from nnunet_topo.nnunet.raw_cases import channels_of
 from nnunet_topo.nnunet.seeds import fix_seed, seed_everything
 from nnunet_topo.nnunet_folders import FOLDERS
 
@@ -195,7 +196,9 @@ def predict(
                                 perform_everything_on_device=device == "cuda")
     predictor.initialize_from_trained_model_folder(str(model), tuple(folds), checkpoint)
     output.mkdir(parents=True, exist_ok=True)
-    predictor.predict_from_files_sequential(str(images), str(output), save_probabilities=probabilities)
+    cases = channels_of(images, predictor.dataset_json["file_ending"]).values()
+    files = [[str(channels[number]) for number in sorted(channels)] for channels in cases]
+    predictor.predict_from_files_sequential(files, str(output), save_probabilities=probabilities)
     return output
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from nnunet_topo.files import write_json
@@ -21,6 +18,7 @@ from nnunet_topo.nnunet.lookup import (
 )
 from nnunet_topo.nnunet.pipeline import with_small_network
 from nnunet_topo.nnunet.terms import PLANS_KEY, declared_terms, resolve_terms
+from nnunet_topo.study.data_checks import require_sound_cases, require_test_images
 from nnunet_topo.study.execution import finished
 from nnunet_topo.study.groups import require_groups
 from nnunet_topo.study.settings import Run, Study, runs_of
@@ -53,6 +51,8 @@ def checked_runs(study: Study, *, write: bool = True) -> list[Run]:
         require_test_images(dataset)
     require_groups(study, list(changed))
     waiting = waiting_runs(runs)
+    for dataset in dict.fromkeys(run.dataset for run in waiting):
+        require_sound_cases(dataset, changed[dataset], remember=write)
     if write:
         _make_ready(study, changed, sum(_CHECKPOINTS * sizes[run.dataset, run.configuration] for run in waiting),
                     len(waiting))
@@ -81,24 +81,6 @@ def _with_network(study: Study, plans: dict[str, Any], configuration: str) -> di
                          "studies of their own.")
     return with_small_network(plans, {configuration: study.network.patch}, batch_size=study.network.batch,
                               features=study.network.features)
-
-
-def require_test_images(dataset: str) -> None:
-    """The planned data set has test images, and a label map for each."""
-    raw = Path(os.environ["nnUNet_raw"]) / dataset
-    for name in ("imagesTs", "labelsTs"):
-        if not (raw / name).is_dir() or not any((raw / name).iterdir()):
-            raise ValueError(f"{dataset} has no {name}, so its runs could not be compared. Put test images into "
-                             f"{raw / 'imagesTs'} and their labels into {raw / 'labelsTs'}.")
-    ending = json.loads((preprocessed(dataset) / "dataset.json").read_text())["file_ending"]
-    images, labels = ({file.name.removesuffix(ending) for file in (raw / name).iterdir() if file.name.endswith(ending)}
-                      for name in ("imagesTs", "labelsTs"))
-    images = {image[: -len("_0000")] for image in images}
-    if images != labels or not images:
-        alone = sorted(images ^ labels)
-        what = f"{len(alone)} case(s) alone, such as {alone[0]}" if alone else f"no {ending} files"
-        raise ValueError(f"{raw / 'imagesTs'} and {raw / 'labelsTs'} have {what}, so the runs could not be evaluated. "
-                         f"Each test image CASE_0000{ending} needs its label map CASE{ending}.")
 
 
 def waiting_runs(runs: Sequence[Run]) -> list[Run]:
