@@ -139,7 +139,7 @@ def test_not_a_number_is_found(data):
     image = np.zeros(made.shape, np.float32)
     image[0, 0, :3] = np.nan
     made.write("imagesTs/c0_0001", image)
-    with pytest.raises(ValueError, match=r"c0_0000.nrrd \(and 1 more channel\(s\)\) holds 3 value\(s\) that are not"):
+    with pytest.raises(ValueError, match=r"c0_0000.nrrd \(and 1 more file\(s\)\) holds 3 value\(s\) that are not"):
         made.check()
 
 
@@ -150,20 +150,32 @@ def test_channels_that_do_not_fit_each_other_are_found(data):
         made.check()
 
 
-@pytest.mark.parametrize(("name", "sentence"), [
-    ("imagesTs/c2_0000", "has the channel(s) 0 of c2, but the data set has 0, 1. Add"),
-    ("imagesTs/c0_0002", "has the channel(s) 0, 1, 2 of c0, but the data set has 0, 1. Add"),
-    ("imagesTs/c2", "c2.nii.gz is not named as nnU-Net needs it, CASE_XXXX.nii.gz"),
-])  # fmt: skip
-def test_channels_that_are_missing_or_too_many_are_found(data, name, sentence):
+def test_files_that_are_missing_or_too_many_are_found(data):
     made = data(*SITK)
-    made.write(name, made.labels())
-    made.write("labelsTs/c2", made.labels())
-    if "c2" not in name:
-        made.file("labelsTs/c2").unlink()
+    made.write("imagesTs/c0_0002", made.labels())
+    made.file("imagesTs/c1_0001").unlink()
     with pytest.raises(ValueError) as error:
         made.check()
-    assert sentence in str(error.value)
+    assert "c0_0000.nii.gz (and 2 more file(s)) has 3 channel(s), but dataset.json names 2. Add" in str(error.value)
+    assert "c1_0000.nii.gz has 1 channel(s), but dataset.json names 2. Add" in str(error.value)
+
+
+def test_a_file_that_is_not_named_as_nnunet_needs_it_is_found(data):
+    made = data(*SITK)
+    made.write("imagesTs/c2", made.labels())
+    with pytest.raises(ValueError, match="c2.nii.gz is not named as nnU-Net needs it, CASE_XXXX.nii.gz"):
+        made.check()
+
+
+def test_a_photograph_has_its_three_channels_in_one_file(data):
+    made = data(*PNG)
+    content = Path(os.environ["nnUNet_preprocessed"]) / NAME / "dataset.json"
+    write_json(content, json.loads(content.read_text()) | {"channel_names": {"0": "R", "1": "G", "2": "B"}})
+    for part in ("Tr", "Ts"):
+        for case in range(2):
+            made.file(f"images{part}/c{case}_0001").unlink()
+            made.write(f"images{part}/c{case}_0000", np.zeros((*made.shape, 3), np.uint8))
+    made.check()
 
 
 def test_what_is_wrong_is_looked_at_again_and_what_was_sound_is_not(data, monkeypatch):

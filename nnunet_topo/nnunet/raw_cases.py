@@ -22,11 +22,13 @@ _SMALL = 2**28  # bytes that this process reads in less time than others need to
 
 @dataclass(frozen=True)
 class RawCase:
-    """A case of a raw data set: its channels, its label map, the reader of both, and the labels that may occur."""
+    """A case of a raw data set: its files, the reader of both kinds, how many channels the images have together (one
+    file may hold all, as colours), and the labels that may occur."""
 
     images: tuple[Path, ...]
     label: Path
     reader: Any
+    channels: int
     known_labels: frozenset[int]
 
     def files(self) -> list[Path]:
@@ -70,7 +72,7 @@ def processes_for(files: Iterable[Path]) -> int:
 
 def _read_image(case: RawCase) -> LabelMap:
     files = [str(file) for file in case.images]
-    shown = f"{files[0]}{f' (and {len(files) - 1} more channel(s))' if files[1:] else ''}"
+    shown = f"{files[0]}{f' (and {len(files) - 1} more file(s))' if files[1:] else ''}"
     said = io.StringIO()
     try:
         with redirect_stdout(said):  # what is wrong is printed, not raised, or nothing is
@@ -79,6 +81,9 @@ def _read_image(case: RawCase) -> LabelMap:
         lines = [line for line in f"{said.getvalue()}\n{error}".splitlines() if line.strip()] or ["no reason given"]
         raise ValueError(f"{shown} cannot be read by nnU-Net's {type(case.reader).__name__} ({type(error).__name__}: "
                          f"{lines[-1].strip()}). Replace the file; it may be incomplete.") from error
+    if len(array) != case.channels:
+        raise ValueError(f"{shown} has {len(array)} channel(s), but dataset.json names {case.channels}. Add the missing "
+                         "files, or remove those that do not belong to the case.")
     if np.isnan(array).any():
         raise ValueError(f"{shown} holds {np.count_nonzero(np.isnan(array))} value(s) that are not a number (NaN), so "
                          "that nothing can be learnt or predicted there. Replace them, e.g. by numpy.nan_to_num.")

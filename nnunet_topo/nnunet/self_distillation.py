@@ -131,7 +131,7 @@ class SelfDistillationTrainer(nnUNetTrainer):
         predict_soft_targets(self, self._soft_targets)
         if self.local_rank == 0:
             for other in self._soft_targets.parent.iterdir():
-                if other != self._soft_targets:
+                if other.is_dir() and other != self._soft_targets:  # a file browser may leave files there
                     shutil.rmtree(other)
         self._start_anew()
         self.dataloader_train, self.dataloader_val = self.get_dataloaders()

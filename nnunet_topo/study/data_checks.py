@@ -22,7 +22,7 @@ _SHOWN = 10  # cases at most in an error
 
 
 def require_test_images(dataset: str) -> None:
-    """The planned data set has test images with all channels, and a label map for each."""
+    """The planned data set has test images, and a label map for each."""
     raw, content = _raw(dataset), _dataset_json(dataset)
     ending = content["file_ending"]
     for name in ("imagesTs", "labelsTs"):
@@ -36,12 +36,6 @@ def require_test_images(dataset: str) -> None:
         what = f"{len(alone)} case(s) alone, such as {alone[0]}" if alone else f"no {ending} files"
         raise ValueError(f"{raw / 'imagesTs'} and {raw / 'labelsTs'} have {what}, so the runs could not be evaluated. "
                          f"Each test image CASE_0000{ending} needs its label map CASE{ending}.")
-    needed = list(range(len(content.get("channel_names", content.get("modality", [0])))))
-    for case, channels in images.items():
-        if sorted(channels) != needed:
-            found = ", ".join(map(str, sorted(channels)))
-            raise ValueError(f"{raw / 'imagesTs'} has the channel(s) {found} of {case}, but the data set has "
-                             f"{', '.join(map(str, needed))}. Add or remove files CASE_XXXX{ending}.")
 
 
 def require_sound_cases(dataset: str, plans: Mapping[str, Any], *, remember: bool = True) -> None:
@@ -83,20 +77,21 @@ def _cases(dataset: str, plans: Mapping[str, Any]) -> list[RawCase]:
     known = frozenset(int(label) for label in labels if label is not None)
     pairs: list[tuple[Sequence[Path], Path]] = []
     for case in content.get("dataset", {}).values():  # nnU-Net's other way to name training cases
-        files = [raw / os.path.expandvars(file) for file in (*case["images"], case["label"])]
-        pairs.append((files[:-1], files[-1]))
+        named = [raw / os.path.expandvars(file) for file in (*case["images"], case["label"])]
+        pairs.append((named[:-1], named[-1]))
     for part in ("Ts",) if "dataset" in content else ("Ts", "Tr"):
         images = channels_of(raw / f"images{part}", content["file_ending"])
-        pairs += [([channels[number] for number in sorted(channels)],
-                   raw / f"labels{part}" / f"{case}{content['file_ending']}") for case, channels in images.items()]
-    return [RawCase(tuple(images), label, settings["reader_writer"], known) for images, label in pairs
+        pairs += [([files[number] for number in sorted(files)],
+                   raw / f"labels{part}" / f"{case}{content['file_ending']}") for case, files in images.items()]
+    channels = len(content.get("channel_names", content.get("modality", [])))
+    return [RawCase(tuple(images), label, settings["reader_writer"], channels, known) for images, label in pairs
             if all(file.is_file() for file in (*images, label))]
 
 
 def _stamp(case: RawCase) -> list[Any]:
-    """What decides the outcome: files with size and time, the reader, and the labels that may occur."""
+    """What decides the outcome: files with size and time, the reader, channels and labels."""
     files = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in case.files()]
-    return [type(case.reader).__name__, sorted(case.known_labels), files]
+    return [type(case.reader).__name__, case.channels, sorted(case.known_labels), files]
 
 
 def _known(memory: Path) -> dict[str, Any]:
