@@ -163,7 +163,7 @@ def test_files_that_are_missing_or_too_many_are_found(data):
 def test_a_file_that_is_not_named_as_nnunet_needs_it_is_found(data):
     made = data(*SITK)
     made.write("imagesTs/c2", made.labels())
-    with pytest.raises(ValueError, match="c2.nii.gz is not named as nnU-Net needs it, CASE_XXXX.nii.gz"):
+    with pytest.raises(ValueError, match=r"c2\.nii\.gz is not named as nnU-Net needs it, CASE_XXXX\.nii\.gz"):
         made.check()
 
 

@@ -82,8 +82,8 @@ def _read_image(case: RawCase) -> LabelMap:
         raise ValueError(f"{shown} cannot be read by nnU-Net's {type(case.reader).__name__} ({type(error).__name__}: "
                          f"{lines[-1].strip()}). Replace the file; it may be incomplete.") from error
     if len(array) != case.channels:
-        raise ValueError(f"{shown} has {len(array)} channel(s), but dataset.json names {case.channels}. Add the missing "
-                         "files, or remove those that do not belong to the case.")
+        raise ValueError(f"{shown} has {len(array)} channel(s), but dataset.json names {case.channels}. Add the "
+                         "missing files, or remove those that do not belong to the case.")
     if np.isnan(array).any():
         raise ValueError(f"{shown} holds {np.count_nonzero(np.isnan(array))} value(s) that are not a number (NaN), so "
                          "that nothing can be learnt or predicted there. Replace them, e.g. by numpy.nan_to_num.")
