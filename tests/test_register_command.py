@@ -13,7 +13,7 @@ import SimpleITK as sitk  # noqa: N813  its customary name
 from nnunet_topo import synthetic
 from nnunet_topo.commands import register as command
 from nnunet_topo.registration import stages
-from nnunet_topo.registration.cases import cases_of, read_segmentation
+from nnunet_topo.registration.cases import cases_of
 from nnunet_topo.synthetic import mandible_pair
 
 coarse = partial(mandible_pair, coarseness=2)
@@ -121,17 +121,3 @@ def test_a_case_without_its_file_is_named(tmp_path):
     sitk.WriteImage(ball(0), str(tmp_path / "ct" / "a.nii.gz"))
     with pytest.raises(ValueError, match="The case a has no"):
         cases_of(tmp_path / "ct", tmp_path / "mr", None, None)
-
-
-def test_probabilities_of_nnunet_are_read_with_the_place_of_their_label_map(tmp_path):
-    label = ball(0)
-    label.SetOrigin((4.0, 5.0, 6.0))
-    soft = sitk.GetArrayFromImage(label) * np.float32(0.8)
-    np.savez(tmp_path / "a.npz", probabilities=np.stack([1 - soft, soft]))
-    with pytest.raises(ValueError, match="needs, beside itself"):
-        read_segmentation(tmp_path / "a.npz")
-    sitk.WriteImage(label, str(tmp_path / "a.nii.gz"))
-    image = read_segmentation(tmp_path / "a.npz")
-    assert np.array_equal(sitk.GetArrayFromImage(image), soft) and image.GetOrigin() == (4.0, 5.0, 6.0)
-    with pytest.raises(ValueError, match="holds no channel 7"):
-        read_segmentation(tmp_path / "a.npz", 7)

@@ -25,6 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.demo and not (options.fixed and options.moving):
         parser.error("say what to register by -fixed and -moving, or try --demo")
+    if len(options.label) > 2:
+        parser.error("-l takes one label for both, or one for the fixed and one for the moving file; several labels "
+                     "that are the bone together are joined by commas, as in -l 1,2")
+    if options.seed < 0:
+        parser.error(f"--seed is a whole number of at least 0, not {options.seed}")
     return guarded(lambda: _register(options), stopped="Cases that were printed are complete; the same command "
                    "registers all of them again.")
 
@@ -58,16 +63,16 @@ def _one(
     if inputs & {file.resolve() for file in channels} or output.resolve() in {file.parent for file in inputs}:
         raise ValueError(f"The output folder {output} holds what is to be registered, which might be overwritten. "
                          "Choose another folder by -o.")
-    result, images = register_case(case, options.channel, transform=options.t, by=options.by, label=options.label,
-                                   moved_skeleton=options.moved_skeleton, seed=options.seed, device=options.device,
-                                   progress=True, **(landmarks or {}))
+    result, given = register_case(case, *options.label, transform=options.t, by=options.by,
+                                  moved_skeleton=options.moved_skeleton, seed=options.seed, device=options.device,
+                                  progress=True, **(landmarks or {}))
     files = result.write(output)
     for file in channels:  # of an earlier registration, which may have been surer than this one
         file.unlink(missing_ok=True)
-    files += write_channels(case, result, images, channels[0].parent)
+    files += write_channels(case, result, given, channels[0].parent)
     picture = output / f"{'' if result.sure else 'UNSURE_'}registration.png"
-    registration_figure(images["fixed"], images["moving"], result, picture, fixed_image=images["fixed_image"],
-                        title=case.name)
+    registration_figure(given["fixed"], given["moving"], result, picture, title=case.name,
+                        **{name: given[name] for name in ("fixed_image", "label", "moving_label")})
     print(f"{case.name}: {'sure' if result.sure else 'NOT SURE'}")
     for name, value in result.quality.as_dict().items():
         if isinstance(value, (int, float)):
@@ -157,8 +162,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-t", choices=TRANSFORMS, default="rigid", help="[OPTIONAL] transform. Default: rigid")
     parser.add_argument("-by", choices=SIMILARITIES, default="combined",
                         help="[OPTIONAL] what is compared. Default: combined")
-    parser.add_argument("-l", dest="label", type=int, help="[OPTIONAL] label of the bone. Default: any")
-    parser.add_argument("-channel", type=int, default=1, help="[OPTIONAL] channel of .npz files. Default: 1")
+    parser.add_argument("-l", dest="label", nargs="+", default=[], metavar="LABEL",
+                        help="[OPTIONAL] the bone, in label maps and .npz files: a label's number, several joined by "
+                        "commas, or the name of a label or region in the dataset.json beside each file. A second one "
+                        "is for the moving file, where it differs. Default: any label; .npz must have one only")
     parser.add_argument("-landmarks_fixed", help="[OPTIONAL] .mrk.json, .fcsv, or .csv (name,x,y,z; mm, LPS)")
     parser.add_argument("-landmarks_moving", help="[OPTIONAL] the same of the moving image, with the same names")
     parser.add_argument("--moved_skeleton", type=float, default=0.0, metavar="WEIGHT",

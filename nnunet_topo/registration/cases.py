@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
 
+from nnunet_topo.registration.checks import are_at_right_angles, require_volume
+from nnunet_topo.registration.labels import named_labels
+from nnunet_topo.registration.probabilities import bone_probability
 from nnunet_topo.registration.register import register
 from nnunet_topo.registration.result import Registration, write_image
 
 ENDING = ".nii.gz"
+_BESIDE = (ENDING, ".nii", ".nrrd", ".mha")  # label maps of nnU-Net beside its probabilities
+
+_SHEARED = ("{} has an affine whose axes are not at right angles. Resample it to a grid of right angles, e.g. by "
+            "nibabel.processing.resample_to_output.")
 
 
 @dataclass(frozen=True)
@@ -26,37 +33,48 @@ class Case:
     moving_image: Path | None = None
 
 
-def read_segmentation(file: Path, channel: int = 1) -> sitk.Image:
+def read_segmentation(file: Path, label: tuple[int, ...] | None = None) -> sitk.Image:
     """A label map, a probability map, or nnU-Net's ``.npz`` of probabilities beside the label map of the same name.
 
-    Of an ``.npz`` the ``channel`` (1 is the first foreground class) is taken; where it lies, the label map says.
+    Of an ``.npz`` the probability of the ``label`` is taken, or of the region that consists of these labels.
     """
     if file.suffix != ".npz":
         return read_image(file)
-    label_map = file.with_name(file.stem + ENDING)
-    if not file.is_file() or not label_map.is_file():
-        raise ValueError(f"{file} needs, beside itself, the label map {label_map.name} that nnU-Net wrote with it, "
-                         "which says where the voxels lie.")
-    grid = read_image(label_map)
-    try:
-        probabilities = np.load(file)["probabilities"]
-        image = sitk.GetImageFromArray(probabilities[channel].astype(np.float32))
-    except (KeyError, IndexError, ValueError, OSError) as error:
-        raise ValueError(f"{file} holds no channel {channel} of nnU-Net's probabilities ({error}).") from error
-    if image.GetSize() != grid.GetSize():
-        raise ValueError(f"{file} has the size {image.GetSize()}, its label map {grid.GetSize()}. Predict both anew "
-                         "with --save_probabilities.")
-    image.CopyInformation(grid)
-    return image
+    label_maps = [file.with_name(file.stem + ending) for ending in _BESIDE]
+    label_maps = [path for path in label_maps if path.is_file()]
+    if not file.is_file() or len(label_maps) != 1:
+        raise ValueError(f"{file} needs, beside itself, the one label map {file.stem}{ENDING} (or "
+                         f"{', '.join(_BESIDE[1:])}) that nnU-Net wrote with it, which says where the voxels lie; "
+                         f"there are {len(label_maps)}.")
+    return bone_probability(file, read_image(label_maps[0]), label)
 
 
 def read_image(file: Path) -> sitk.Image:
-    """A 3D image; ValueError with a sentence where it cannot be read."""
+    """A 3D image of one channel; ValueError with a sentence where it is none, cannot be read, or is sheared."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(file))
     try:
-        return sitk.ReadImage(str(file))
+        reader.ReadImageInformation()
+        _require_right_angles(reader, file)
+        image = reader.Execute()
     except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise ValueError(_SHEARED.format(file)) from error
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise ValueError(f"{file} cannot be read by SimpleITK ({lines[-1].strip() if lines else error}).") from error
+    require_volume(image, f"image {file}")
+    return image
+
+
+def _require_right_angles(reader: sitk.ImageFileReader, file: Path) -> None:
+    """A NIfTI file without a shear in its affine, in whose place SimpleITK takes the quaternion, and says nothing."""
+    rows = [f"srow_{axis}" for axis in "xyz"]
+    if not all(map(reader.HasMetaDataKey, ["sform_code", *rows])) or reader.GetMetaData("sform_code") == "0":
+        return
+    affine = np.array([[float(number) for number in reader.GetMetaData(row).split()[:3]] for row in rows])
+    length = np.linalg.norm(affine, axis=0)
+    if (length > 0).all() and not are_at_right_angles(affine / length):
+        raise ValueError(_SHEARED.format(file))
 
 
 def cases_of(fixed: Path, moving: Path, images: Path | None, moving_images: Path | None) -> list[Case]:
@@ -80,13 +98,23 @@ def cases_of(fixed: Path, moving: Path, images: Path | None, moving_images: Path
     return cases
 
 
-def register_case(case: Case, channel: int = 1, **options: Any) -> tuple[Registration, dict[str, Any]]:
-    """Read, register, and return the result with the images that went in."""
-    images: dict[str, Any] = {
-        "fixed": read_segmentation(case.fixed, channel), "moving": read_segmentation(case.moving, channel),
-        "fixed_image": read_image(case.fixed_image) if case.fixed_image else None,
-        "moving_image": read_image(case.moving_image) if case.moving_image else None}
-    return register(**images, **options), images
+def register_case(
+    case: Case, label: str | None = None, moving_label: str | None = None, **options: Any
+) -> tuple[Registration, dict[str, Any]]:
+    """Read, register, and return the result with the images and labels that went in.
+
+    Args:
+        label: the bone in both, by number, several numbers ("1,2"), or name in the dataset.json of each file.
+        moving_label: the bone in the moving one, where it differs.
+    """
+    given: dict[str, Any] = {}
+    for side, file, name in (("fixed", case.fixed, label), ("moving", case.moving, moving_label or label)):
+        numbers = named_labels(name, file)
+        given[side] = read_segmentation(file, numbers)
+        given["label" if side == "fixed" else "moving_label"] = 1 if file.suffix == ".npz" else numbers
+    for side, image in (("fixed_image", case.fixed_image), ("moving_image", case.moving_image)):
+        given[side] = read_image(image) if image else None
+    return register(**given, **options), given
 
 
 def write_channels(case: Case, result: Registration, images: dict[str, Any], folder: Path) -> list[Path]:

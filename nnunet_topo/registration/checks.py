@@ -9,11 +9,12 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
 from numpy.typing import NDArray
 
+from nnunet_topo.registration.labels import Label, label_numbers
 from nnunet_topo.registration.volumes import Grid
 
 
 def require_volume(image: object, name: str) -> None:
-    """A 3D image of one channel whose axes are a right-handed frame."""
+    """A 3D image of one channel whose axes are at right angles, right-handed or left-handed."""
     if not isinstance(image, sitk.Image):
         raise TypeError(f"The {name} must be a SimpleITK image, not {type(image).__name__}. Read the file with "
                         "SimpleITK.ReadImage, so that spacing, origin and direction come with it.")
@@ -24,13 +25,14 @@ def require_volume(image: object, name: str) -> None:
         raise ValueError(f"The {name} has {image.GetNumberOfComponentsPerPixel()} channels, but registration takes "
                          "one. Choose a channel, e.g. SimpleITK.VectorIndexSelectionCast(image, 0).")
     direction = np.array(image.GetDirection()).reshape(3, 3)
-    if not np.allclose(direction @ direction.T, np.eye(3), atol=1e-3):
-        raise ValueError(f"The direction of the {name} is missing or no rotation: {np.round(direction, 3).tolist()}. "
+    if not are_at_right_angles(direction):
+        raise ValueError(f"The direction of the {name} is missing or sheared: {np.round(direction, 3).tolist()}. "
                          "Correct the header (the three axes must be of length 1 and at right angles).")
-    if np.linalg.det(direction) < 0:
-        raise ValueError(f"The direction of the {name} is mirrored (determinant -1), so that left and right may be "
-                         "exchanged. Reorient the file, e.g. by SimpleITK.DICOMOrient(image, 'LPS'), after checking "
-                         "which side is which.")
+
+
+def are_at_right_angles(direction: NDArray[np.floating]) -> bool:
+    """Whether the columns (3, 3) are of length 1 and at right angles, as far as headers are rounded."""
+    return bool(np.allclose(direction.T @ direction, np.eye(3), atol=1e-3))
 
 
 def require_same_grid(image: sitk.Image, segmentation: sitk.Image, name: str) -> None:
@@ -62,40 +64,68 @@ def require_common_landmarks(
 
 
 def foreground_probabilities(
-    fixed: sitk.Image, moving: sitk.Image, label: int | None
+    fixed: sitk.Image, moving: sitk.Image, label: Label | None = None, moving_label: Label | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Probabilities of the bone as arrays (z, y, x): of a label, of any label, or as given by a probability map.
+    """Probabilities of the bone as arrays (z, y, x), each as :func:`foreground_probability` gives it.
 
-    Raises ValueError where label maps disagree in their labels and none was named, where a named label does not occur,
-    and for values that are neither labels nor probabilities.
+    ``moving_label`` is ``label`` where it is not given. Raises ValueError, beside that, where label maps disagree in
+    their labels and none was named, or where none of those named occurs.
     """
-    arrays = {"fixed": sitk.GetArrayFromImage(fixed), "moving": sitk.GetArrayFromImage(moving)}
-    labels = {}
-    for name, array in arrays.items():
-        real = np.issubdtype(array.dtype, np.floating)
-        if real and not np.isfinite(array).all():
-            raise ValueError(f"The {name} segmentation holds values that are no finite numbers. Replace the file.")
-        if is_probability_map(array):
-            continue
-        low, high = array.min(), array.max()
-        if low < 0 or high > 255 or (real and (array != np.rint(array)).any()):
-            raise ValueError(f"The {name} segmentation holds values from {low} to {high}, neither labels (whole "
-                             "numbers from 0 to 255) nor probabilities (from 0 to 1); perhaps it is an image.")
-        labels[name] = sorted({int(value) for value in np.unique(array)} - {0})
-        if label is not None and label not in labels[name] and labels[name]:
-            raise ValueError(f"The {name} segmentation has no label {label}, only {labels[name]}.")
-    if label is None and len(labels) == 2 and all(labels.values()) and labels["fixed"] != labels["moving"]:
-        raise ValueError(f"The fixed segmentation has the labels {labels['fixed']}, the moving one {labels['moving']}. "
-                         "Say by label (-l) which label is the bone in both, or give label maps of one label.")
-    soft = []
-    for name, array in arrays.items():
-        chosen = array if name not in labels else (array > 0 if label is None else array == label)
-        soft.append(chosen.astype(np.float32))
-    return soft[0], soft[1]
+    label, moving_label = both_labels(label, moving_label)
+    sides = ("fixed", labels_of(fixed), label), ("moving", labels_of(moving), moving_label)
+    for name, labels, numbers in sides:
+        if labels and numbers and not set(numbers) & set(labels):
+            raise ValueError(f"The {name} segmentation has no label {','.join(map(str, numbers))}, only "
+                             f"{_shown(labels)}.")
+    one, two = sides[0][1], sides[1][1]
+    if label is None and moving_label is None and one and two and one != two:
+        raise ValueError(f"The fixed segmentation has the labels {_shown(one)}, the moving one {_shown(two)}. Say by "
+                         "label (-l) which label is the bone in each.")
+    return (foreground_probability(fixed, "fixed segmentation", label),
+            foreground_probability(moving, "moving segmentation", moving_label))
 
 
-def is_probability_map(array: NDArray[Any]) -> bool:
-    """Floating point between 0 and 1, and not only these two."""
-    if not np.issubdtype(array.dtype, np.floating) or array.min() < 0 or array.max() > 1:
-        return False
-    return bool(((array > 0) & (array < 1)).any())
+def _shown(labels: list[int]) -> str:
+    return str(labels) if len(labels) < 20 else f"[{labels[0]}, {labels[1]}, ... {labels[-1]}] ({len(labels)} of them)"
+
+
+def both_labels(
+    label: Label | None, moving_label: Label | None
+) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """The labels of the fixed and the moving segmentation, which are the same unless the latter are given."""
+    fixed = label_numbers(label)
+    return fixed, fixed if moving_label is None else label_numbers(moving_label)
+
+
+def foreground_probability(image: sitk.Image, name: str, label: Label | None = None) -> NDArray[np.float32]:
+    """Probability of the bone (z, y, x): of a label or several, of any label, or as given by a probability map.
+
+    Raises ValueError for values that are neither labels nor probabilities.
+    """
+    array = sitk.GetArrayViewFromImage(image)
+    low, high = array.min(), array.max()
+    if not low >= 0 or not np.isfinite(high):  # false for what is not a number, too
+        raise ValueError(f"The {name} holds values from {low} to {high}, neither labels (whole numbers of at least 0) "
+                         "nor probabilities (from 0 to 1). Replace the file.")
+    if are_whole(array):
+        numbers = label_numbers(label)
+        return (array > 0 if numbers is None else np.isin(array, numbers)).astype(np.float32)
+    if high > 1:
+        raise ValueError(f"The {name} holds values from {low} to {high}, neither labels (whole numbers) nor "
+                         "probabilities (from 0 to 1); perhaps it is an image.")
+    return array.astype(np.float32)
+
+
+def labels_of(image: sitk.Image) -> list[int] | None:
+    """The labels that occur, sorted, without 0; None for what is no label map, as a probability map is not."""
+    array = sitk.GetArrayViewFromImage(image)
+    if not are_whole(array) or array.min() < 0:
+        return None
+    return sorted({int(value) for value in np.unique(array)} - {0})
+
+
+def are_whole(array: NDArray[Any]) -> bool:
+    """Whether all are whole numbers, as labels are, whatever the type and however many; probabilities are between."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return True
+    return bool(np.isfinite(array).all() and (array == np.rint(array)).all())

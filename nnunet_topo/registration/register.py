@@ -19,6 +19,7 @@ from nnunet_topo.registration.checks import (
     require_volume,
 )
 from nnunet_topo.registration.deformable import Deformed, deform
+from nnunet_topo.registration.labels import Label
 from nnunet_topo.registration.optimiser import curvature
 from nnunet_topo.registration.quality import Quality
 from nnunet_topo.registration.result import Registration, on_fixed_grid
@@ -33,23 +34,25 @@ Landmarks = Mapping[str, NDArray[np.floating]]
 def register(
     fixed: sitk.Image, moving: sitk.Image, *, transform: str = "rigid", by: str = "combined",
     fixed_image: sitk.Image | None = None, moving_image: sitk.Image | None = None,
-    fixed_landmarks: Landmarks | None = None, moving_landmarks: Landmarks | None = None, label: int | None = None,
-    moved_skeleton: float = 0.0, seed: int = 0, device: torch.device | str = "cpu", progress: bool = False,
+    fixed_landmarks: Landmarks | None = None, moving_landmarks: Landmarks | None = None, label: Label | None = None,
+    moving_label: Label | None = None, moved_skeleton: float = 0.0, seed: int = 0, device: torch.device | str = "cpu",
+    progress: bool = False,
 ) -> Registration:  # fmt: skip
     """Find the motion of a bone from its segmentation in two modalities that disagree on its thickness.
 
     >>> result = register(SimpleITK.ReadImage("ct_seg.nii.gz"), SimpleITK.ReadImage("mr_seg.nii.gz"))
     >>> SimpleITK.Resample(mr, ct, result.transform)
 
-    Grids, spacings, oblique axes and fields of view may differ; all is done in physical space (mm). "combined", the
-    default, brings medial ridges together from far away, from five starts, and then the surfaces, with the difference
-    in thickness estimated as an offset; where that fits badly or a different pose nearly as well, some thousand poses
-    more are tried. Where both images are given, it ends with the intensities near the bone as a further term, also
-    from further along where the shapes slide. Thinning on one side only is equivalent to a shift, which no method that
-    sees shapes alone can take away.
+    Grids, spacings, oblique axes, left-handed storage and fields of view may differ; all is done in physical space
+    (mm). "combined", the default, brings medial ridges together from far away, from five starts, and then the surfaces,
+    with the difference in thickness estimated as an offset; where that fits badly or a different pose nearly as well,
+    some thousand poses more are tried. Where both images are given, it ends with the intensities near the bone as a
+    further term, also from further along where the shapes slide. Thinning on one side only is equivalent to a shift,
+    which no method that sees shapes alone can take away.
 
     Args:
-        fixed, moving: 3D label maps or probability maps (0 to 1) of one bone; pieces of less than 5 % are dropped.
+        fixed, moving: 3D label maps (whole numbers of any type) or probability maps (with values between 0 and 1) of
+            one bone; pieces of less than 5 % are dropped.
         transform: "rigid", "similarity" (with one scale), "affine", or "deformable" (affine, then a stationary
             velocity field, which does not fold).
         by: "combined"; "skeleton" (medial ridge and curve skeleton, robust chamfer distance); "mask" (soft Dice, aware
@@ -58,7 +61,9 @@ def register(
         fixed_image, moving_image: intensities on the grids of the segmentations; needed for "intensity", used by
             "combined" where both are given, else only moved along.
         fixed_landmarks, moving_landmarks: name to position (3,) in mm, to measure the error.
-        label: of the bone in both label maps; None takes all labels, which must be the same in both.
+        label: of the bone in both label maps, or several that are the bone together; None takes all labels, which
+            must be the same in both.
+        moving_label: of the bone in the moving one, where it differs.
         moved_skeleton: for "deformable", weight of the differentiable skeleton of the moved probability map.
         seed: of the order in which points are sampled; the same seed gives the same result.
         device: "cpu" or "cuda".
@@ -73,7 +78,7 @@ def register(
     """
     _check(fixed, moving, transform, by, fixed_image, moving_image, moved_skeleton)
     require_common_landmarks(fixed_landmarks, moving_landmarks)
-    pair = Pair(*shapes_of(fixed, moving, label, seed=seed, device=device), fixed_image, moving_image)
+    pair = Pair(*shapes_of(fixed, moving, label, moving_label, seed=seed, device=device), fixed_image, moving_image)
     best, gap = linear_fit(pair, "affine" if transform == "deformable" else transform, by, progress)
     deformed = None
     if transform == "deformable":
@@ -81,8 +86,8 @@ def register(
     found = deformed.transform if deformed else best.motion.to_sitk(best.parameters[:-1])
     quality = _quality(pair, best, deformed, gap, found, fixed_landmarks, moving_landmarks)
     return Registration(
-        found, on_fixed_grid(moving, fixed, found),
-        None if moving_image is None else on_fixed_grid(moving_image, fixed, found),
+        found, on_fixed_grid(moving, fixed, found, segmentation=True),
+        None if moving_image is None else on_fixed_grid(moving_image, fixed, found, segmentation=False),
         quality, best.history + (deformed.history if deformed else []))
 
 
@@ -109,11 +114,11 @@ def _check(
 
 
 def shapes_of(
-    fixed: sitk.Image, moving: sitk.Image, label: int | None = None, *, seed: int = 0,
-    device: torch.device | str = "cpu",
+    fixed: sitk.Image, moving: sitk.Image, label: Label | None = None, moving_label: Label | None = None, *,
+    seed: int = 0, device: torch.device | str = "cpu",
 ) -> tuple[Shape, Shape]:  # fmt: skip
     """What :func:`register` needs to know of both segmentations."""
-    soft = foreground_probabilities(fixed, moving, label)
+    soft = foreground_probabilities(fixed, moving, label, moving_label)
     return (prepare(fixed, soft[0], "fixed", seed=seed, device=device),
             prepare(moving, soft[1], "moving", seed=seed, device=device))
 

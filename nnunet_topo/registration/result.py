@@ -6,11 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
 
 from nnunet_topo.files import write_json, written_at_once
-from nnunet_topo.registration.checks import is_probability_map
+from nnunet_topo.registration.checks import are_whole
 from nnunet_topo.registration.quality import Quality
 
 _NAMES = ("transform.tfm", "transform.h5", "moved_segmentation.nii.gz", "moved_image.nii.gz", "quality.json",
@@ -80,14 +79,14 @@ def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def on_fixed_grid(moving: sitk.Image, fixed: sitk.Image, transform: sitk.Transform) -> sitk.Image:
-    """The moving image on the fixed grid: label maps by the nearest voxel, all else linearly.
+def on_fixed_grid(
+    moving: sitk.Image, fixed: sitk.Image, transform: sitk.Transform, *, segmentation: bool
+) -> sitk.Image:
+    """The moving segmentation or image on the fixed grid.
 
-    Beyond the moving image stand 0 for labels and probabilities and the lowest value for images.
+    A segmentation of whole numbers, whatever their type, is a label map: the nearest voxel's label, and 0 beyond it. A
+    probability map is linear between voxels, and 0 beyond. So is an image, and its lowest value beyond.
     """
-    array = sitk.GetArrayViewFromImage(moving)
-    whole = np.issubdtype(array.dtype, np.integer) and array.min() >= 0 and array.max() <= 255
-    nearest = whole and len(np.unique(array)) < 64
-    soft = not nearest and is_probability_map(array)
-    lowest = 0.0 if nearest or soft else float(array.min())
+    nearest = segmentation and are_whole(sitk.GetArrayViewFromImage(moving))
+    lowest = 0.0 if segmentation else float(sitk.GetArrayViewFromImage(moving).min())
     return sitk.Resample(moving, fixed, transform, sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear, lowest)

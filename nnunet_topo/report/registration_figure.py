@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from nnunet_topo.files import written_at_once
 from nnunet_topo.registration import Registration
+from nnunet_topo.registration.checks import both_labels, foreground_probability
 from nnunet_topo.registration.cleaning import closed
+from nnunet_topo.registration.labels import Label
 from nnunet_topo.skeletons import thin
 
 _FIXED, _MOVING = "#35E0A1", "#FF9F40"  # told apart with the common kinds of colour blindness
@@ -24,17 +26,20 @@ _STEP_MM = 1.0
 
 def registration_figure(
     fixed: sitk.Image, moving: sitk.Image, result: Registration, path: str | os.PathLike[str], *,
-    fixed_image: sitk.Image | None = None, title: str = "",
+    fixed_image: sitk.Image | None = None, label: Label | None = None, moving_label: Label | None = None,
+    title: str = "",
 ) -> None:  # fmt: skip
     """Write a PNG with three rows: projections before, projections after, and slices after with both skeletons.
 
-    Label maps or probability maps as they were registered. Before, the moving one lies where its file puts it, on the
-    fixed grid. Slices go through the middle of the fixed bone, over the fixed image where it is given. The file appears
+    Label maps or probability maps, and labels, as they were registered. Before, the moving one lies where its file puts
+    it, on the fixed grid. Panels look along the axes nearest to those of the body, in the same way however the file is
+    stored. Slices go through the middle of the fixed bone, over the fixed image where it is given. The file appears
     only when it is complete.
     """
     grid = _grid(fixed)
-    one, after = _mask(fixed, grid), _mask(result.moved_segmentation, grid)
-    before = _mask(moving, grid)
+    label, moving_label = both_labels(label, moving_label)
+    one, after = _mask(fixed, grid, label), _mask(result.moved_segmentation, grid, moving_label)
+    before = _mask(moving, grid, moving_label)
     image = None if fixed_image is None else sitk.GetArrayFromImage(sitk.Resample(fixed_image, grid, sitk.Transform(),
                                                                                   sitk.sitkLinear))
     figure = Figure(figsize=(12, 11.4), facecolor="white")
@@ -65,20 +70,21 @@ def _words(result: Registration) -> str:
 
 
 def _grid(fixed: sitk.Image) -> sitk.Image:
-    """The fixed image's space with equal steps."""
-    spacing = np.array(fixed.GetSpacing())
-    size = np.maximum(np.ceil(np.array(fixed.GetSize()) * spacing / _STEP_MM).astype(int), 2)
+    """The fixed image's space with equal steps, its axes turned to the left, to the back and upwards (LPS)."""
+    turned = sitk.DICOMOrient(fixed, "LPS")
+    spacing = np.array(turned.GetSpacing())
+    size = np.maximum(np.ceil(np.array(turned.GetSize()) * spacing / _STEP_MM).astype(int), 2)
     grid = sitk.Image(size.tolist(), sitk.sitkUInt8)
     grid.SetSpacing([_STEP_MM] * 3)
-    grid.SetOrigin(fixed.GetOrigin())
-    grid.SetDirection(fixed.GetDirection())
+    grid.SetOrigin(turned.GetOrigin())
+    grid.SetDirection(turned.GetDirection())
     return grid
 
 
-def _mask(segmentation: sitk.Image, grid: sitk.Image) -> NDArray[np.bool_]:
-    """The foreground on that grid; a voxel of a label map counts as a whole."""
-    labels = not np.issubdtype(sitk.GetArrayViewFromImage(segmentation).dtype, np.floating)
-    soft = sitk.Cast(segmentation > 0, sitk.sitkFloat32) if labels else segmentation
+def _mask(segmentation: sitk.Image, grid: sitk.Image, label: Label | None) -> NDArray[np.bool_]:
+    """The bone on that grid; a voxel of a label map counts as a whole."""
+    soft = sitk.GetImageFromArray(foreground_probability(segmentation, "segmentation", label))
+    soft.CopyInformation(segmentation)
     return sitk.GetArrayFromImage(sitk.Resample(soft, grid, sitk.Transform(), sitk.sitkLinear, 0.0)) > 0.5
 
 
