@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  its customary name
 import torch
 
-from nnunet_topo.registration import read_landmarks, write_landmarks
 from nnunet_topo.registration.cleaning import closed
 from nnunet_topo.registration.moved_skeleton import MovedSkeleton
 from nnunet_topo.registration.optimiser import curvature, descend, minimise
@@ -204,22 +201,3 @@ def test_the_moved_skeleton_fits_best_in_place_and_pulls_back(pair):
     parameters = torch.tensor([3.0, 0, 0, 0, 0, 0], requires_grad=True)
     skeleton(motion, parameters).backward()
     assert parameters.grad[0] > 0 and parameters.grad[0] > parameters.grad[1:3].abs().max()
-
-
-def test_landmarks_are_read_from_slicer_and_from_a_table(tmp_path):
-    there = {"gonion": np.array([1.0, 2.0, 3.0]), "menton": np.array([-4.5, 0.0, 9.0])}
-    write_landmarks(there, tmp_path / "a.csv")
-    points = [{"label": name, "position": (place * (-1, -1, 1)).tolist()} for name, place in there.items()]
-    markups = {"markups": [{"coordinateSystem": "RAS", "controlPoints": points}]}
-    (tmp_path / "a.mrk.json").write_text(json.dumps(markups))
-    rows = [f"{k},{-x},{-y},{z},0,0,0,1,1,1,0,{name},," for k, (name, (x, y, z)) in enumerate(there.items())]
-    (tmp_path / "a.fcsv").write_text("\n".join(
-        ["# Markups fiducial file version = 4.11", "# CoordinateSystem = RAS",
-         "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID", *rows]))
-    for name in ("a.csv", "a.mrk.json", "a.fcsv"):
-        read = read_landmarks(tmp_path / name)
-        assert set(read) == set(there) and all(np.allclose(read[key], there[key]) for key in there)
-    (tmp_path / "bad.csv").write_text("label,x\na,1\n")
-    for name, words in (("bad.csv", "no file of landmarks"), ("none.csv", "cannot be read")):
-        with pytest.raises(ValueError, match=words):
-            read_landmarks(tmp_path / name)

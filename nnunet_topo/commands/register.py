@@ -138,7 +138,11 @@ def _landmarks(options: argparse.Namespace) -> dict[str, Any]:
     if not all(files):
         raise ValueError("Landmarks are compared by name and needed for both images: -landmarks_fixed and "
                          "-landmarks_moving.")
-    return {"fixed_landmarks": read_landmarks(files[0]), "moving_landmarks": read_landmarks(files[1])}
+    fixed, moving = map(read_landmarks, files)
+    alone = sorted(set(fixed) ^ set(moving))
+    if alone:
+        print(f"Landmarks of one file only, which are left out: {', '.join(alone)}")
+    return {"fixed_landmarks": fixed, "moving_landmarks": moving}
 
 
 def _name(file: Path) -> str:
