@@ -25,8 +25,9 @@ import torch
 
 from nnunet_topo.commands.demo import SETUPS, Setup
 from nnunet_topo.metrics import betti_error, betti_matching_error, dice
+from nnunet_topo.nnunet.label_maps import read_label_map
 from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, plan_and_preprocess, predict, train
-from nnunet_topo.nnunet.scoring import read_labels, reader_of
+from nnunet_topo.nnunet.scoring import reader_of
 from nnunet_topo.synthetic import write_dataset
 
 
@@ -79,7 +80,7 @@ def trained_and_scored(
     reader = reader_of(model)
     scores = []
     for file in sorted((raw / "labelsTs").iterdir()):
-        truth, prediction = (read_labels(path, reader) == 1 for path in (file, output / file.name))
+        truth, prediction = (read_label_map(path, reader).mask(1) for path in (file, output / file.name))
         scores.append([dice(prediction, truth), *betti_error(prediction, truth),
                        *betti_matching_error(prediction, truth)])
     return np.mean(scores, axis=0)

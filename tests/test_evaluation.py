@@ -20,7 +20,7 @@ from training import label_map
 
 from nnunet_topo.files import write_json
 from nnunet_topo.metrics.all_metrics import all_metrics
-from nnunet_topo.nnunet import evaluation
+from nnunet_topo.nnunet import evaluation, evaluation_case
 from nnunet_topo.nnunet.evaluation import RECORDS
 from nnunet_topo.nnunet.evaluation_summary import summarise, table, write_summary
 
@@ -206,7 +206,7 @@ def test_a_changed_spacing_file_of_a_3d_tiff_is_seen(tmp_path, computed):
 
 
 def test_a_stopped_run_goes_on_where_it_was(folders, tmp_path, computed, monkeypatch, capsys):
-    metrics, calls = evaluation.all_metrics, []
+    metrics, calls = evaluation_case.all_metrics, []
 
     def stopping(*arguments, **options):
         calls.append(1)
@@ -214,7 +214,7 @@ def test_a_stopped_run_goes_on_where_it_was(folders, tmp_path, computed, monkeyp
             raise KeyboardInterrupt
         return metrics(*arguments, **options)
 
-    monkeypatch.setattr(evaluation, "all_metrics", stopping)
+    monkeypatch.setattr(evaluation_case, "all_metrics", stopping)
     assert command(folders, "-l", "1", "2", "-o", str(tmp_path)) == 130
     assert "Stopped" in capsys.readouterr().err and not (tmp_path / "summary_topology.json").exists()
     assert os.listdir(tmp_path / RECORDS) == ["tiny_0.json"]
@@ -224,20 +224,20 @@ def test_a_stopped_run_goes_on_where_it_was(folders, tmp_path, computed, monkeyp
 
 
 def test_a_case_that_crashes_is_named_and_the_others_are_kept(folders, tmp_path, computed, monkeypatch, capsys):
-    metrics = evaluation.all_metrics
+    metrics = evaluation_case.all_metrics
 
     def crashing(prediction, reference, *arguments, **options):
         if np.array_equal(reference, label_map(1) == 2):
             raise ZeroDivisionError("two by nothing")
         return metrics(prediction, reference, *arguments, **options)
 
-    monkeypatch.setattr(evaluation, "all_metrics", crashing)
+    monkeypatch.setattr(evaluation_case, "all_metrics", crashing)
     assert command(folders, "-l", "1", "2", "-o", str(tmp_path)) == 1
     error = capsys.readouterr().err
     assert "1 case(s) could not be evaluated" in error
     assert "tiny_1: ZeroDivisionError: two by nothing (test_evaluation.py, line" in error
     summary = json.loads((tmp_path / "summary_topology.json").read_text())
     assert by_case(summary).keys() == {"tiny_0", "tiny_2"} and summary["failed"].keys() == {"tiny_1"}
-    monkeypatch.setattr(evaluation, "all_metrics", metrics)
+    monkeypatch.setattr(evaluation_case, "all_metrics", metrics)
     computed.clear()
     assert command(folders, "-l", "1", "2", "-o", str(tmp_path)) == 0 and computed == ["tiny_1"]

@@ -54,7 +54,9 @@ BAD_PREDICTIONS = {
     "differ in origin: (0.0, 0.0, 0.0) and (0.0, 0.1, 0.0)": lambda file: write(LABELS_1, file, origin=(0.0, 0.1, 0.0)),
     "differ in direction": lambda file: write(LABELS_1, file, direction=TURNED),
     "holds the label(s) 7, but dataset.json allows 0, 1, 2": lambda file: write(LABELS_1 + 5 * (LABELS_1 == 2), file),
-    "cannot be read by nnU-Net's SimpleITKIO": lambda file: file.write_bytes(file.read_bytes()[:100]),
+    "cannot be read by nnU-Net's SimpleITKIO": lambda file: file.write_bytes(b"nothing"),
+    "cut off or damaged: its compressed data end too early": lambda file: file.write_bytes(file.read_bytes()[:-100]),
+    "holds labels of 16777216 or more": lambda file: write(LABELS_1 + np.int32(2**24) * (LABELS_1 == 2), file),
     "holds values that are no labels, e.g. 0.5": lambda file: write(LABELS_1.astype(np.float32) / 2, file),
 }
 

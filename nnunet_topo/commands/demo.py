@@ -129,7 +129,9 @@ def _train(setup: Setup, trainer: str, plans: str, output: Path, options: argpar
 
 def _picture(rows: dict, raw: Path, folders: dict[str, Path], model: Path, path: Path) -> None:
     """The case on which the two networks differ most in topology."""
-    from nnunet_topo.nnunet.scoring import read_labels, reader_of
+    from nnunet_topo.nnunet.label_maps import read_label_map
+    from nnunet_topo.nnunet.reading import read_image
+    from nnunet_topo.nnunet.scoring import reader_of
     from nnunet_topo.report import topology_figure
 
     def broken(trainer: str, index: int) -> int:
@@ -139,11 +141,10 @@ def _picture(rows: dict, raw: Path, folders: dict[str, Path], model: Path, path:
     case = rows[TRAINERS[0]][index]["case"]
     reader = reader_of(model)
     label_file = next((raw / "labelsTs").glob(f"{case}.*"))
-    image = reader.read_images([str(next((raw / "imagesTs").glob(f"{case}_0000.*")))])[0][0]
     topology_figure(
-        image[0] if image.shape[0] == 1 else image,
-        read_labels(label_file, reader) == 1,
-        {trainer: read_labels(folder / label_file.name, reader) == 1 for trainer, folder in folders.items()},
+        read_image(next((raw / "imagesTs").glob(f"{case}_0000.*")), reader),
+        read_label_map(label_file, reader).mask(1),
+        {trainer: read_label_map(folder / label_file.name, reader).mask(1) for trainer, folder in folders.items()},
         path,
     )
 

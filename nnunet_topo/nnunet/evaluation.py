@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,16 @@ from tqdm import tqdm
 
 from nnunet_topo import __version__
 from nnunet_topo.files import files_of, write_json
-from nnunet_topo.metrics.all_metrics import all_metrics
+from nnunet_topo.nnunet.evaluation_case import CaseTask, evaluate_case
 from nnunet_topo.nnunet.evaluation_summary import summarise, write_summary
-from nnunet_topo.nnunet.label_maps import Region, read_label_map, require_known_labels, require_same_grid
+from nnunet_topo.nnunet.label_maps import Region
+from nnunet_topo.nnunet.reading import stamp_of
 from nnunet_topo.processes import Failure, outcomes
+from nnunet_topo.sources import code_fingerprint
 
 __all__ = ["RECORDS", "CaseTask", "dataset_settings", "default_num_processes", "evaluate_case", "evaluate_folder",
            "paired_files"]
 RECORDS = "nnunet_topo_evaluation"
-
-
-@dataclass(frozen=True)
-class CaseTask:
-    """All that a process needs to evaluate one case."""
-
-    reference: Path
-    prediction: Path
-    reader: Any
-    regions: tuple[Region, ...]
-    ignore_label: int | None
-    known_labels: frozenset[int] | None
-    tolerances_mm: tuple[float, ...]
 
 
 def evaluate_folder(
@@ -57,8 +45,9 @@ def evaluate_folder(
     """Evaluate each case, write ``summary_topology.json`` and ``.csv`` into ``output`` and return the former's content.
 
     Files are paired by name as nnU-Net does. A finished case is kept in ``output/nnunet_topo_evaluation`` and is not
-    computed again while both files and all settings stay the same. A case that fails (unreadable, another grid, unknown
-    labels, a crash) stands in the summary's ``"failed"`` with the reason and counts in no mean.
+    computed again while both files, all settings and the code of the metrics stay the same. A case that fails
+    (unreadable or damaged, another grid, unknown labels, a crash) stands in the summary's ``"failed"`` with the reason
+    and counts in no mean.
 
     Args:
         reference_folder: true label maps.
@@ -85,7 +74,7 @@ def evaluate_folder(
     references, predictions = Path(reference_folder), Path(prediction_folder)
     names, missing = paired_files(references, predictions, file_ending, chill=chill, only=only)
     settings: dict[str, Any] = {
-        "version": __version__,
+        "metrics_code": code_fingerprint(CaseTask.__module__),
         "labels_or_regions": [str(region) for region in regions],
         "ignore_label": ignore_label,
         "known_labels": None if known_labels is None else sorted(map(int, known_labels)),
@@ -101,7 +90,7 @@ def evaluate_folder(
             f"{case}: {reason}" for case, reason in failed.items()))
     cases = [{"case": case, "reference_file": str(tasks[case].reference),
               "prediction_file": str(tasks[case].prediction), **records[case]} for case in tasks if case in records]
-    settings["file_ending"] = file_ending
+    settings |= {"version": __version__, "file_ending": file_ending}
     settings["label_names"] = dict(label_names or {})
     summary = summarise(cases, settings) | {"failed": failed, "missing_predictions": missing}
     write_summary(summary, Path(output))
@@ -139,26 +128,12 @@ def paired_files(
     return sorted(given), missing
 
 
-def evaluate_case(task: CaseTask) -> dict[str, Any]:
-    """Read both files, check them, and compute all metrics of each label or region."""
-    reference, prediction = (read_label_map(file, task.reader) for file in (task.reference, task.prediction))
-    require_same_grid(reference, prediction)
-    if task.known_labels is not None:
-        ignored = set() if task.ignore_label is None else {task.ignore_label}
-        require_known_labels(reference, task.known_labels | ignored)
-        require_known_labels(prediction, task.known_labels)
-    ignore = None if task.ignore_label is None else reference.mask(task.ignore_label)
-    metrics = {str(region): all_metrics(prediction.mask(region), reference.mask(region), reference.spacing,
-                                        tolerances_mm=task.tolerances_mm, ignore=ignore) for region in task.regions}
-    return {"spacing": list(reference.spacing), "metrics": metrics}
-
-
 def _records(
     tasks: Mapping[str, CaseTask], settings: Mapping[str, Any], folder: Path, processes: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:  # fmt: skip
     """What is known or computed of each case, and why the others failed."""
     folder.mkdir(parents=True, exist_ok=True)
-    stamps = {case: {**settings, "files": _stamp(task)} for case, task in tasks.items()}
+    stamps = {case: {**settings, "files": stamp_of([task.reference, task.prediction])} for case, task in tasks.items()}
     records, failed = {}, {}
     for case in tasks:
         record = _known_record(folder / f"{case}.json", stamps[case])
@@ -183,13 +158,6 @@ def _known_record(file: Path, stamp: Mapping[str, Any]) -> dict[str, Any] | None
         return content["record"] if content["stamp"] == stamp else None
     except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is no record of ours
         return None
-
-
-def _stamp(task: CaseTask) -> list[list[Any]]:
-    """Path, size and time of both files, and of the spacing files that nnU-Net puts beside 3D TIFF."""
-    pair = (task.reference, task.prediction)
-    files = [*pair, *(file.with_suffix(".json") for file in pair)]
-    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
 
 
 def _checked_regions(

@@ -27,13 +27,20 @@ def summarise(cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -
     ``mean`` and ``std`` (n - 1 in the denominator) of each label go over the cases in which the metric is a number;
     ``count`` says how many these are. Infinite values are kept, so that one makes the mean infinite. As in nnU-Net,
     ``foreground_mean`` is the plain mean over labels other than 0, not a number as soon as one of them is not.
+
+    Where cases of one slice, which are 2D, stand among volumes, their areas in mm2 do not count in means of volumes in
+    mm3, nor have they cavities; ``notes`` says so, and what else there is to say of several cases.
     """
     keys = list(settings["labels_or_regions"])
-    metrics = list(dict.fromkeys(name for case in cases for values in case["metrics"].values() for name in values))
+    volumes_first = sorted(cases, key=lambda case: -len(case["spacing"]))  # so that all metrics stand in their order
+    metrics = list(dict.fromkeys(name for case in volumes_first for values in case["metrics"].values()
+                                 for name in values))  # fmt: skip
+    axes = len(volumes_first[0]["spacing"])
 
     def over_cases(function: Callable[[np.ndarray], float]) -> dict[str, dict[str, float]]:
-        return {key: {name: function(_numbers([case["metrics"][key].get(name, math.nan) for case in cases]))
-                      for name in metrics} for key in keys}
+        return {key: {name: function(_numbers([case["metrics"][key].get(name, math.nan) for case in cases
+                                               if len(case["spacing"]) == axes or not name.endswith("_mm3")]))
+                      for name in metrics} for key in keys}  # fmt: skip
 
     mean = over_cases(_mean)
     foreground = [key for key in keys if key != "0"]
@@ -46,8 +53,19 @@ def summarise(cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -
         "count": over_cases(len),
         "settings": {**settings, "connectivity": {dimension: CONNECTIVITY[dimension] for dimension in dimensions},
                      "order_of_cases": WORST_FIRST},
+        "notes": _notes(cases, axes),
         "metric_per_case": sorted(({**case, "topology_errors": topology_errors(case)} for case in cases), key=_badness),
     }
+
+
+def _notes(cases: Sequence[Mapping[str, Any]], axes: int) -> list[str]:
+    notes = [note for case in cases for note in case.get("notes", ())]
+    sentences = [f"{note} ({notes.count(note)} of {len(cases)} cases)" for note in dict.fromkeys(notes)]
+    flat = sum(len(case["spacing"]) < axes for case in cases)
+    if flat:
+        sentences.append(f"{flat} of {len(cases)} cases are one slice and are measured in 2D, so that their areas "
+                         "are in no mean of volumes, and they have no cavities.")
+    return sentences
 
 
 def topology_errors(case: Mapping[str, Any]) -> int:
@@ -106,6 +124,7 @@ def table(summary: Mapping[str, Any], worst: int = 5) -> str:
                     in settings["connectivity"].items() for what, pair in pairs.items())]
     if all(size == 1 for case in cases for size in case["spacing"]):
         lines.append("All spacings are 1: where the files hold none (PNG, BMP, TIFF), mm are in fact pixels.")
+    lines += [*[""] * bool(summary["notes"]), *summary["notes"]]
     return "\n".join(lines)
 
 

@@ -11,16 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from nnunet_topo.files import files_of
 from nnunet_topo.homology import betti_numbers
 from nnunet_topo.metrics import dice
+from nnunet_topo.nnunet.label_maps import read_label_map, require_same_grid
 
 CONNECTIVITY = {2: "foreground 8, background 4", 3: "foreground 26, background 6"}
-
-
-def read_labels(file: Path, reader: Any) -> NDArray[np.integer]:
-    """A label map (*S), without the leading axis of one slice that 2D files have in nnU-Net."""
-    labels = reader.read_seg(str(file))[0][0]
-    return labels[0] if labels.shape[0] == 1 else labels
 
 
 def reader_of(model: Path) -> Any:
@@ -40,20 +36,25 @@ def score_predictions(
         predictions: folder of predicted label maps.
         model: the trained model's folder, whose dataset.json and plans.json say how files are read.
         labels: label values to score.
+
+    Raises:
+        ValueError: a file that cannot be read or is damaged, or lies on another grid than its partner.
+        FileNotFoundError: a reference has no prediction.
     """
     ending = json.loads((model / "dataset.json").read_text())["file_ending"]
     reader = reader_of(model)
-    files = sorted(file for file in references.iterdir() if file.name.endswith(ending))
+    files = files_of(references, ending)
     missing = [file.name for file in files if not (predictions / file.name).exists()]
     if missing:
         raise FileNotFoundError(f"{predictions} lacks predictions of {len(missing)} case(s), e.g. {missing[0]}. "
                                 "Predict all cases of the reference folder first.")
     rows = []
     for file in tqdm(files, desc=f"Scoring {predictions.name}"):
-        truth, prediction = read_labels(file, reader), read_labels(predictions / file.name, reader)
+        truth, prediction = read_label_map(file, reader), read_label_map(predictions / file.name, reader)
+        require_same_grid(truth, prediction)
         for label in labels:
             rows.append({"case": file.name.removesuffix(ending), "label": label}
-                        | _scores(prediction == label, truth == label))
+                        | _scores(prediction.mask(label), truth.mask(label)))
     return rows
 
 
@@ -68,12 +69,11 @@ def _scores(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict
 
 def mean_table(rows_of: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """A Markdown table, a row for each name: mean Dice and mean Betti errors over its cases."""
-    first = next(iter(rows_of.values()))[0]
-    dimension = sum(name.endswith("_error") for name in first)
+    dimension = max(sum(name.endswith("_error") for name in row) for rows in rows_of.values() for row in rows)
     columns = ["dice", *(f"b{k}_error" for k in range(dimension))]
     lines = ["| | cases | Dice | " + " | ".join(f"Betti error {k}" for k in range(dimension)) + " |",
              "|---" * (3 + dimension) + "|"]
     for name, rows in rows_of.items():
-        means = [float(np.nanmean([row[column] for row in rows])) for column in columns]
+        means = [float(np.nanmean([row.get(column, np.nan) for row in rows])) for column in columns]
         lines.append(f"| {name} | {len(rows)} | {means[0]:.3f} | " + " | ".join(f"{m:.2f}" for m in means[1:]) + " |")
     return "\n".join(lines) + f"\n\nBetti numbers at connectivity {CONNECTIVITY[dimension]}."

@@ -73,6 +73,7 @@ def _content(summaries: Mapping[str, Summary], pictures: Pictures, failed: Mappi
         "labels": labels, "metrics": metrics, "main": main, "anchors": anchors, "rows": rows,
         "reference_folder": Path(first["metric_per_case"][0]["reference_file"]).parent,
         "folders": [_folder(name, summary) for name, summary in summaries.items()],
+        "notes": list(dict.fromkeys(note for summary in summaries.values() for note in summary.get("notes", ()))),
         "unit_spacing": all(size == 1 for case in first["metric_per_case"] for size in case["spacing"]),
         "tiles": [{"title": title_of(name), "metric": name, "value": first["foreground_mean"][name],
                    "hint": "one mask is empty somewhere" if math.isinf(first["foreground_mean"][name])

@@ -11,11 +11,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from nnunet_topo import __version__
 from nnunet_topo.files import files_of, write_json
 from nnunet_topo.nnunet.label_maps import Region, read_label_map, require_same_grid
+from nnunet_topo.nnunet.reading import read_image, stamp_of
 from nnunet_topo.processes import Failure, outcomes
 from nnunet_topo.report.case_picture import case_picture
+from nnunet_topo.sources import code_fingerprint
 
 PICTURES = "nnunet_topo_pictures"
 
@@ -91,26 +92,18 @@ def draw_pictures(
 def draw_case(task: PictureTask) -> dict[str, str]:
     """Draw each label or region of one case; returns the file of each that there is something to see of."""
     reference, prediction = (read_label_map(file, task.reader) for file in (task.reference, task.prediction))
-    require_same_grid(reference, prediction)
+    spacing = require_same_grid(reference, prediction)
     valid = None if task.ignore_label is None else ~reference.mask(task.ignore_label)
-    image = None if task.image is None else _read_image(task.image, task.reader)
+    image = None if task.image is None else read_image(task.image, task.reader)
     drawn = {}
     for region, file in task.files:
         predicted, true = prediction.mask(region), reference.mask(region)
         if valid is not None:
             predicted, true = predicted & valid, true & valid
         if predicted.any() or true.any():
-            case_picture(predicted, true, file, spacing=reference.spacing, image=image)
+            case_picture(predicted, true, file, spacing=spacing, image=image)
             drawn[str(region)] = str(file)
     return drawn
-
-
-def _read_image(file: Path, reader: Any) -> Any:
-    try:
-        image = reader.read_images([str(file)])[0][0]
-    except Exception as error:  # each format has its own
-        raise ValueError(f"{file} cannot be read by nnU-Net's {type(reader).__name__} ({error}).") from error
-    return image[0] if image.shape[0] == 1 else image
 
 
 def _image_of(case: str, folder: Path | None) -> Path | None:
@@ -134,8 +127,8 @@ def _in_file_names(key: str) -> str:
 
 def _stamp(task: PictureTask) -> list[Any]:
     files = [task.reference, task.prediction, *([task.image] if task.image else [])]
-    return [__version__, task.ignore_label, [str(region) for region, _ in task.files],
-            *([str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file())]
+    return [code_fingerprint(__name__), task.ignore_label, [str(region) for region, _ in task.files],
+            *stamp_of(files)]
 
 
 def _drawn_before(record: Path, task: PictureTask) -> dict[str, str] | None:

@@ -1,0 +1,45 @@
+"""One case of an evaluation: both files read, checked and measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_topo.metrics.all_metrics import all_metrics
+from nnunet_topo.nnunet.label_maps import Region, read_label_map, require_known_labels, require_same_grid
+
+
+@dataclass(frozen=True)
+class CaseTask:
+    """All that a process needs to evaluate one case."""
+
+    reference: Path
+    prediction: Path
+    reader: Any
+    regions: tuple[Region, ...]
+    ignore_label: int | None
+    known_labels: frozenset[int] | None
+    tolerances_mm: tuple[float, ...]
+
+
+def evaluate_case(task: CaseTask) -> dict[str, Any]:
+    """Read both files, check them, and compute all metrics of each label or region.
+
+    Returns ``spacing`` of the axes that are left where a file is one slice, ``metrics``, and where there are any
+    ``notes``, sentences on what a reader of the numbers should know.
+    """
+    reference, prediction = (read_label_map(file, task.reader) for file in (task.reference, task.prediction))
+    spacing = require_same_grid(reference, prediction)
+    if task.known_labels is not None:
+        ignored = set() if task.ignore_label is None else {task.ignore_label}
+        require_known_labels(reference, task.known_labels | ignored)
+        require_known_labels(prediction, task.known_labels)
+    ignore = None if task.ignore_label is None else reference.mask(task.ignore_label)
+    metrics = {str(region): all_metrics(prediction.mask(region), reference.mask(region), spacing,
+                                        tolerances_mm=task.tolerances_mm, ignore=ignore) for region in task.regions}
+    record: dict[str, Any] = {"spacing": list(spacing), "metrics": metrics}
+    if reference.spacing_known != prediction.spacing_known:
+        without, other = ("reference", "prediction") if prediction.spacing_known else ("prediction", "reference")
+        record["notes"] = [f"The {without} has no spacing file; the spacing is that of the {other}."]
+    return record
