@@ -9,7 +9,10 @@ import numpy as np
 
 
 class Grid(NamedTuple):
-    """Number of voxels along each axis; length of a voxel in mm, place and cosines (flat) where a file has them."""
+    """Number of voxels along each axis; length of a voxel in mm, place and cosines where a file has them.
+
+    Place and cosines have the file's order of axes; one slice of a volume keeps its three coordinates.
+    """
 
     size: Sequence[int]
     spacing: Sequence[float] | None = None
@@ -20,6 +23,8 @@ class Grid(NamedTuple):
 def difference(one: Grid, two: Grid) -> str | None:
     """What differs, in words with both values, or None; None too for what one of them does not tell.
 
+    A 2D file has no place in space, so it tells nothing of the place of one slice of a volume.
+
     Headers round to single precision or to a few decimals: spacings may differ by a ten-thousandth of the shortest edge
     of a voxel, origins by a hundredth of it, and cosines by 0.0001.
     """
@@ -28,9 +33,9 @@ def difference(one: Grid, two: Grid) -> str | None:
                                   ("spacing", one.spacing, two.spacing, 1e-4 * shortest),
                                   ("origin", one.origin, two.origin, 1e-2 * shortest),
                                   ("direction", one.direction, two.direction, 1e-4)):  # fmt: skip
-        if a is None or b is None:
+        if a is None or b is None or (what in ("origin", "direction") and np.shape(a) != np.shape(b)):
             continue
         if len(a) != len(b) or not np.allclose(a, b, rtol=0, atol=tolerance):
-            shown = (str(tuple(np.round(np.asarray(values), 6).tolist())) for values in (a, b))
+            shown = (str(tuple(np.round(np.ravel(values), 6).tolist())) for values in (a, b))
             return f"{what}: {' and '.join(shown)}"
     return None

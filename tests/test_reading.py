@@ -19,7 +19,7 @@ from skimage import io
 
 from nnunet_topo.files import write_json
 from nnunet_topo.nnunet.label_maps import read_label_map, require_same_grid
-from nnunet_topo.nnunet.reading import read_image
+from nnunet_topo.nnunet.reading import read_array
 from nnunet_topo.nnunet.scoring import score_predictions
 from nnunet_topo.report.case_picture import case_picture
 from nnunet_topo.report.evaluation_pictures import PictureTask, draw_case
@@ -208,7 +208,7 @@ def test_two_values_a_voxel_are_not_an_axis(tmp_path, shape):
     with pytest.raises(ValueError, match=r"case.mha holds several values for each voxel"):
         read_label_map(tmp_path / "case.mha", SimpleITKIO())
     with pytest.raises(ValueError, match="Save one image with one value a voxel"):
-        read_image(tmp_path / "case.mha", SimpleITKIO())
+        read_array([tmp_path / "case.mha"], SimpleITKIO(), "image")
 
 
 @pytest.mark.parametrize("reader", [SimpleITKIO, NibabelIO])
@@ -242,4 +242,4 @@ def test_an_image_that_was_cut_off_is_refused(tmp_path):
     (tmp_path / "case_0000.nii.gz").write_bytes(content[: len(content) // 2])
     assert SimpleITK.ReadImage(str(tmp_path / "case_0000.nii.gz")).GetSize() == (9, 9, 9)  # without a word
     with pytest.raises(ValueError, match="cut off or damaged"):
-        read_image(tmp_path / "case_0000.nii.gz", SimpleITKIO())
+        read_array([tmp_path / "case_0000.nii.gz"], SimpleITKIO(), "image")

@@ -130,7 +130,7 @@ def _train(setup: Setup, trainer: str, plans: str, output: Path, options: argpar
 def _picture(rows: dict, raw: Path, folders: dict[str, Path], model: Path, path: Path) -> None:
     """The case on which the two networks differ most in topology."""
     from nnunet_topo.nnunet.label_maps import read_label_map
-    from nnunet_topo.nnunet.reading import read_image
+    from nnunet_topo.nnunet.reading import read_array
     from nnunet_topo.nnunet.scoring import reader_of
     from nnunet_topo.report import topology_figure
 
@@ -142,7 +142,7 @@ def _picture(rows: dict, raw: Path, folders: dict[str, Path], model: Path, path:
     reader = reader_of(model)
     label_file = next((raw / "labelsTs").glob(f"{case}.*"))
     topology_figure(
-        read_image(next((raw / "imagesTs").glob(f"{case}_0000.*")), reader),
+        read_array([next((raw / "imagesTs").glob(f"{case}_0000.*"))], reader, "image")[0][0],
         read_label_map(label_file, reader).mask(1),
         {trainer: read_label_map(folder / label_file.name, reader).mask(1) for trainer, folder in folders.items()},
         path,

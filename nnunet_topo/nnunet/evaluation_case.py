@@ -39,7 +39,8 @@ def evaluate_case(task: CaseTask) -> dict[str, Any]:
     metrics = {str(region): all_metrics(prediction.mask(region), reference.mask(region), spacing,
                                         tolerances_mm=task.tolerances_mm, ignore=ignore) for region in task.regions}
     record: dict[str, Any] = {"spacing": list(spacing), "metrics": metrics}
-    if reference.spacing_known != prediction.spacing_known:
-        without, other = ("reference", "prediction") if prediction.spacing_known else ("prediction", "reference")
+    unknown = [label_map.grid.spacing is None for label_map in (reference, prediction)]
+    if unknown in ([True, False], [False, True]):
+        without, other = ("reference", "prediction") if unknown[0] else ("prediction", "reference")
         record["notes"] = [f"The {without} has no spacing file; the spacing is that of the {other}."]
     return record

@@ -5,52 +5,99 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_topo.files import require_whole
+from nnunet_topo.grids import Grid
 
+_SHEAR = 1e-3  # of the cosine between two axes; headers in single precision and rounded cosines stay below
 _MERGED = 2**24  # 32-bit floating point, in which nnU-Net reads, has no odd numbers from here on
 
 
-def read_array(file: Path, reader: Any, what: str = "label map") -> tuple[NDArray[Any], dict[str, Any]]:
-    """The array (C, *S), S of three axes, and the properties of a "label map" or an "image".
+def read_array(
+    files: Sequence[Path], reader: Any, what: Literal["label map", "image"]
+) -> tuple[NDArray[Any], Grid]:  # fmt: skip
+    """The array (C, *S) of a label map, or of an image with its channels in one file or several, and its grid.
 
-    Raises ValueError for a file that is cut off or damaged, that the reader refuses, or that it takes for another kind:
-    a TIFF in colours for a volume, several values a voxel for an axis.
+    S has three axes, or two where there is one slice along an axis, as nnU-Net's readers have it of 2D files. Raises
+    ValueError for a file that is cut off or damaged, that the reader refuses or takes for another kind (a TIFF in
+    colours for a volume, several values a voxel for an axis), or whose axes are not at right angles.
     """
-    try:
-        require_whole(file)
-        _require_spacing_file(spacing_file(file, reader, what), file)
+    beside = spacing_file(files[0], reader, what)
+    for file in files:
+        try:
+            require_whole(file)
+        except OSError as error:
+            raise ValueError(f"{file} cannot be read ({error.strerror or error}).") from error
         if type(reader).__name__ == "Tiff3DIO":
             _require_volume(file)
-        with redirect_stdout(io.StringIO()):  # 3D TIFF without a spacing file says so for each file
-            array, properties = reader.read_seg(str(file)) if what == "label map" else reader.read_images([str(file)])
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read ({error.strerror or error}).") from error
-    except ValueError as error:
-        if str(file) in str(error):
-            raise
-        raise _unreadable(file, reader, error) from error
+    _require_spacing(beside, files[0])
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):  # readers print what is wrong and raise nothing that says it
+            names = [str(file) for file in files]
+            array, properties = reader.read_seg(*names) if what == "label map" else reader.read_images(names)
     except Exception as error:  # each format has its own
-        raise _unreadable(file, reader, error) from error
+        raise _unreadable(files, reader, error, said.getvalue()) from error
     if len(properties["spacing"]) != array.ndim - 1:
-        raise ValueError(f"{file} holds several values for each voxel (an array of shape {array.shape}), and nnU-Net's "
-                         f"{type(reader).__name__} takes them for an axis. Save one {what} with one value a voxel.")
-    return array, properties
+        raise ValueError(f"{files[0]} holds several values for each voxel (an array of shape {array.shape}), and "
+                         f"nnU-Net's {type(reader).__name__} takes them for an axis. Save one {what} with one value a "
+                         "voxel.")
+    known = type(reader).__name__ not in ("NaturalImage2DIO", "Tiff3DIO") or beside is not None
+    return _without_axis_of_one_slice(array, properties, files[0], known)
 
 
-def _unreadable(file: Path, reader: Any, error: Exception) -> ValueError:
-    lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+def _without_axis_of_one_slice(
+    array: NDArray[Any], properties: Mapping[str, Any], file: Path, spacing_known: bool
+) -> tuple[NDArray[Any], Grid]:  # fmt: skip
+    spacing = [float(size) for size in properties["spacing"]]
+    origin, direction = _place(properties, file)
+    axis = next((axis for axis, size in enumerate(array.shape[1:]) if size == 1), None)  # the first of several
+    if axis is not None:
+        array = array.squeeze(axis + 1)
+        del spacing[axis]
+        if direction is not None and len(direction) == 3:  # the axes of files stand in the opposite order
+            direction = np.delete(direction, 2 - axis, axis=1)
+    return array, Grid(array.shape[1:], spacing if spacing_known else None, origin, direction)
+
+
+def _place(
+    properties: Mapping[str, Any], file: Path
+) -> tuple[NDArray[np.floating] | None, NDArray[np.floating] | None]:  # fmt: skip
+    """Origin, and direction with a column for each axis, where the reader tells them."""
+    if "sitk_stuff" in properties:
+        stuff = properties["sitk_stuff"]
+        origin, direction = np.array(stuff["origin"]), np.array(stuff["direction"])
+        direction = direction.reshape(len(origin), len(origin))
+    elif "nibabel_stuff" in properties:
+        stuff = properties["nibabel_stuff"]
+        affine = stuff.get("reoriented_affine", stuff["original_affine"])
+        origin, direction = affine[:3, 3], affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    else:
+        return None, None
+    if not np.allclose(direction.T @ direction, np.eye(len(origin)), rtol=0, atol=_SHEAR):
+        raise ValueError(f"{file} has axes that are not at right angles (a sheared affine), so that spacing along its "
+                         "axes does not give distances. Resample it to a grid that is not sheared.")
+    return origin, direction
+
+
+def in_words(files: Sequence[Path]) -> str:
+    """The files of an image, in a sentence."""
+    return f"{files[0]}{f' (and {len(files) - 1} more file(s))' if files[1:] else ''}"
+
+
+def _unreadable(files: Sequence[Path], reader: Any, error: Exception, said: str) -> ValueError:
+    lines = [line for line in f"{said}\n{error}".splitlines() if line.strip()] or ["no reason given"]
     advice = "Replace the file."
     if "last dimension must have shape 3 or 4" in str(error):  # NaturalImage2DIO: colours, or a second value
         advice = "Save it as one grey value a pixel, without transparency (alpha)."
-    return ValueError(f"{file} cannot be read by nnU-Net's {type(reader).__name__} ({type(error).__name__}: "
+    return ValueError(f"{in_words(files)} cannot be read by nnU-Net's {type(reader).__name__} ({type(error).__name__}: "
                       f"{lines[-1].strip()}). {advice}")
 
 
@@ -58,8 +105,11 @@ def _require_volume(file: Path) -> None:
     """ValueError for a TIFF that is 2D or in colours, which nnU-Net's reader of 3D TIFF refuses or takes for slices."""
     import tifffile
 
-    with tifffile.TiffFile(file) as tiff:
-        axes, shape = tiff.series[0].axes, tiff.series[0].shape
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            axes, shape = tiff.series[0].axes, tiff.series[0].shape
+    except (tifffile.TiffFileError, IndexError):  # its reader says so
+        return
     if len(shape) == 3 and axes.endswith("S"):
         raise ValueError(f"{file} is a 2D image of {shape[-1]} colours, and nnU-Net's Tiff3DIO takes it for a volume. "
                          "Save it with one number for each pixel.")
@@ -76,7 +126,7 @@ def spacing_file(file: Path, reader: Any, what: str = "label map") -> Path | Non
     return beside if beside.is_file() else None
 
 
-def _require_spacing_file(beside: Path | None, file: Path) -> None:
+def _require_spacing(beside: Path | None, file: Path) -> None:
     if beside is None:
         return
     try:
@@ -108,18 +158,6 @@ def whole_numbers(array: NDArray[Any], file: Path) -> NDArray[np.integer]:
                              "whole numbers; perhaps it holds probabilities or was resampled by interpolation.")
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     return labels.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
-
-
-def axis_of_one_slice(shape: Sequence[int]) -> int | None:
-    """The axis of three along which there is one slice, as 2D files have it in nnU-Net; the first of several."""
-    return next((axis for axis, size in enumerate(shape) if size == 1), None)
-
-
-def read_image(file: Path, reader: Any) -> NDArray[Any]:
-    """The first channel (*S) of an image, 2D where it is one slice; ValueError where it cannot be read."""
-    image = read_array(file, reader, "image")[0][0]
-    axis = axis_of_one_slice(image.shape)
-    return image if axis is None else image.squeeze(axis)
 
 
 def stamp_of(files: Sequence[Path]) -> list[list[Any]]:

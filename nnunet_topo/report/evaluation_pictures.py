@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from nnunet_topo.files import files_of, write_json
 from nnunet_topo.nnunet.label_maps import Region, read_label_map, require_same_grid
-from nnunet_topo.nnunet.reading import read_image, stamp_of
+from nnunet_topo.nnunet.reading import read_array, stamp_of
 from nnunet_topo.processes import Failure, outcomes
 from nnunet_topo.report.case_picture import case_picture
 from nnunet_topo.sources import code_fingerprint
@@ -94,7 +94,7 @@ def draw_case(task: PictureTask) -> dict[str, str]:
     reference, prediction = (read_label_map(file, task.reader) for file in (task.reference, task.prediction))
     spacing = require_same_grid(reference, prediction)
     valid = None if task.ignore_label is None else ~reference.mask(task.ignore_label)
-    image = None if task.image is None else read_image(task.image, task.reader)
+    image = None if task.image is None else read_array([task.image], task.reader, "image")[0][0]
     drawn = {}
     for region, file in task.files:
         predicted, true = prediction.mask(region), reference.mask(region)
