@@ -11,7 +11,10 @@ from typing import Any
 
 from nnunet_topo.whole_files import require_whole
 
-__all__ = ["files_of", "require_whole", "write_json", "written_at_once"]
+__all__ = ["files_of", "require_name", "require_whole", "write_json", "written_at_once"]
+
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{number}" for device in ("com", "lpt") for number in "123456789")}
+_LONGEST_NAME = 200  # bytes, of 255 that most file systems allow; endings and temporary names come on top
 
 
 @contextmanager
@@ -44,3 +47,15 @@ def files_of(folder: Path, ending: str) -> list[Path]:
         raise ValueError(f"The folder {folder} does not exist or is not a folder.")
     return sorted(file for file in folder.iterdir()
                   if file.name.endswith(ending) and not file.name.startswith(".") and file.is_file())
+
+
+def require_name(name: str) -> None:
+    """Raise ValueError for what cannot be the name of one file or folder, not hidden, on every system."""
+    wrong = "it is empty or begins with a dot" if not name or name.startswith(".") \
+        else "it ends in a dot or a space" if name != name.rstrip(". ") \
+        else "it holds a slash or another character that file systems do not take" \
+        if any(letter in '<>:"/\\|?*' or not letter.isprintable() for letter in name) \
+        else "Windows keeps it for a device" if name.partition(".")[0].rstrip().lower() in _RESERVED \
+        else "it is too long" if len(os.fsencode(name)) > _LONGEST_NAME else ""
+    if wrong:
+        raise ValueError(f"{name!r} cannot be the name of a folder: {wrong}. Use letters, digits, - and _.")

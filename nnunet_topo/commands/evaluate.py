@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nnunetv2.configuration import default_num_processes
 
 from nnunet_topo.commands.guard import guarded
+from nnunet_topo.files import require_name
 
 if TYPE_CHECKING:
     from nnunet_topo.nnunet.label_maps import Region
@@ -45,6 +46,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     folders = _named_folders(options)
     outputs = dict.fromkeys(folders, output) | {name: output / name if options.o else folder
                                                 for name, folder in list(folders.items())[1:]}
+    _require_own_outputs(folders, outputs)
     settings = _from_files(options) if options.djfile else _simple(options)
     summaries = {}
     for name, folder in folders.items():
@@ -83,19 +85,41 @@ def _complain(summaries: Mapping[str, Mapping[str, Any]], undrawn: Mapping[str, 
 
 def _named_folders(options: argparse.Namespace) -> dict[str, Path]:
     """PREDICTION and the folders of --compare by their names."""
+    from nnunet_topo.nnunet.evaluation import RECORDS
+    from nnunet_topo.nnunet.evaluation_summary import SUMMARIES
     from nnunet_topo.report.comparison import distinct_names
+    from nnunet_topo.report.evaluation_pictures import PICTURES
 
     given = [("", Path(options.pred_folder)), *options.compare]
     folders = [folder for _, folder in given]
     names = [name or other for (name, _), other in zip(given, distinct_names(folders), strict=True)]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"Several prediction folders have the name {repeated[0]!r}; give them others, as in "
-                         "--compare NAME=FOLDER.")
-    if any({"/", "\\"} & set(name) for name in names[1:]) and options.o:
-        raise ValueError("The names of folders to compare become folders in -o and must not hold slashes; write "
-                         "--compare NAME=FOLDER.")
+    if options.o:
+        for name in names[1:]:
+            try:
+                require_name(name)
+            except ValueError as error:
+                raise ValueError(f"The names of folders to compare become folders in -o, and {error} Write --compare "
+                                 "NAME=FOLDER.") from error
+    same = [name.casefold() for name in names]  # as file systems of Windows and macOS have it
+    ours = {RECORDS, PICTURES, REPORT, *SUMMARIES} if options.o else set()
+    for name in names:
+        if same.count(name.casefold()) > 1:
+            raise ValueError(f"Several prediction folders have the name {name!r}; give them others, as in --compare "
+                             "NAME=FOLDER.")
+        if name in names[1:] and name.casefold() in ours:
+            raise ValueError(f"{name!r} is the name of something that the evaluation itself writes into -o; give the "
+                             "folder to compare another, as in --compare NAME=FOLDER.")
     return dict(zip(names, folders, strict=True))
+
+
+def _require_own_outputs(folders: Mapping[str, Path], outputs: Mapping[str, Path]) -> None:
+    """ValueError where the summary of one folder would be written into another folder of predictions."""
+    for name, output in outputs.items():
+        for other, folder in folders.items():
+            if output.resolve() == folder.resolve() and folder.resolve() != folders[name].resolve():
+                raise ValueError(f"The results of {name} would be written into {folder}, which holds the predictions "
+                                 f"of {other}. Choose another folder with -o, or another name with --compare "
+                                 "NAME=FOLDER.")
 
 
 def _report(

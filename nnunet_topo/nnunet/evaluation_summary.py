@@ -13,6 +13,7 @@ import numpy as np
 
 from nnunet_topo.files import written_at_once
 
+SUMMARIES = ("summary_topology.json", "summary_topology.csv")
 CONNECTIVITY = {
     "2D": {"Betti numbers, components": "foreground 8, background 4", "Betti matching": "foreground 4, background 8"},
     "3D": {"Betti numbers, components": "foreground 26, background 6", "Betti matching": "foreground 6, background 26"},
@@ -83,8 +84,8 @@ def write_summary(summary: Mapping[str, Any], folder: Path) -> None:
     names = summary["settings"]["label_names"]
     metrics = list(summary["foreground_mean"])
     with (
-        written_at_once(folder / "summary_topology.json") as json_file,
-        written_at_once(folder / "summary_topology.csv") as csv_file,
+        written_at_once(folder / SUMMARIES[0]) as json_file,
+        written_at_once(folder / SUMMARIES[1]) as csv_file,
     ):
         json_file.write_text(json.dumps(summary, indent=4) + "\n", encoding="utf-8")
         with csv_file.open("w", newline="", encoding="utf-8") as file:
