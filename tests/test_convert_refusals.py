@@ -72,7 +72,7 @@ def test_layers_of_overlapping_segments_are_refused(convert, raw, capsys):
 
 @pytest.mark.parametrize(("options", "sentence"), [
     (["--foreground", "1"], "holds the label 1 (--foreground); they hold 0, 255. Choose one of these."),
-    (["--foreground", "0"], "it is a label from 1 to 16777216, not 0"),
+    (["--foreground", "0"], "it is a label from 1 to 16777215, not 0"),
     (["--foreground", "255", "--classes", "artery", "vein"], "becomes one class"),
     (["--classes", "background", "vessel"], "'background' is named as a class, but classes are the labels 1, 2, ..."),
     (["--classes", "Background"], "'Background' is named as a class"),
@@ -112,7 +112,7 @@ def test_the_ignore_label_can_be_named_last(convert, raw, require_integrity):
 
 
 @pytest.mark.parametrize(("labels", "sentence"), [
-    (mask(2**24 + 1, np.uint32), "holds the label 16777217. Labels are whole numbers from 0 to 16777216: nnU-Net"),
+    (mask(2**24, np.uint32), "holds the label 16777216. Labels are whole numbers from 0 to 16777215: nnU-Net"),
     (mask(-1, np.int16), "holds the label -1. Labels are whole numbers"),
     (mask() * np.float32(0.5), "holds values that are not labels, e.g. 0.5. Labels are whole numbers"),
     (mask() * np.float64("nan"), "holds values that are not labels, e.g. nan"),
@@ -124,6 +124,11 @@ def test_values_that_are_not_labels_are_refused(convert, raw, capsys, labels, se
     image = sitk.GetImageFromArray(labels, isVector=False)
     assert convert([image], "--foreground", "1", images=[np.zeros(SHAPE, np.float32)]) == 1
     refused(raw, capsys, sentence)
+
+
+def test_the_highest_label_that_nnunet_reads_is_taken(convert, raw):
+    assert convert([mask(2**24 - 1, np.uint32)], "--foreground", str(2**24 - 1)) == 0
+    assert np.array_equal(written(raw), mask(1))
 
 
 def test_labels_stored_as_floating_point_numbers_become_whole_ones(convert, raw):

@@ -14,6 +14,7 @@ import tifffile
 from PIL import Image
 
 from nnunet_topo.files import write_json
+from nnunet_topo.nnunet import raw_cases
 from nnunet_topo.nnunet.pipeline import nnunet_folders
 from nnunet_topo.study import data_checks
 from nnunet_topo.study.data_checks import require_sound_cases, require_test_images
@@ -215,3 +216,14 @@ def test_training_cases_may_be_gone_or_lie_elsewhere(data, tmp_path):
     cut(Path(images[1]))
     with pytest.raises(ValueError, match=f"{images[1]} is cut off"):
         made.check()
+
+
+@pytest.mark.parametrize(("gigabytes", "processes"), [(0.1, 0), (0.4, 0), (0.6, 2), (1.1, 4), (50, 6)])
+def test_processes_are_started_for_many_files_and_not_more_than_there_are_cores(
+    gigabytes, processes, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(raw_cases, "default_num_processes", 8)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(int(gigabytes * 2**30))  # sparse
+    assert raw_cases.processes_for([tmp_path / "large"]) == processes

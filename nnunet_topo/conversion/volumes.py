@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nnunet_topo.files import require_whole
 from nnunet_topo.grids import Grid, difference
 
-HIGHEST_LABEL = 2**24  # nnU-Net reads label maps as float32, in which larger whole numbers merge
+HIGHEST_LABEL = 2**24 - 1  # nnU-Net reads label maps as float32, in which larger whole numbers merge
 
 
 def read_label(image: Path, label: Path) -> tuple[NDArray[np.unsignedinteger], sitk.Image]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from nnunet_topo.grids import difference
 from nnunet_topo.nnunet.label_maps import read_label_map, require_known_labels
 from nnunet_topo.nnunet.reading import in_words, read_array, spacing_file
 
-_SMALL = 2**28  # bytes that this process reads in less time than others need to start
+_WORTH_A_PROCESS = 2**28  # bytes; one that imports nnU-Net starts in the time in which so many are read
 
 
 @dataclass(frozen=True)
@@ -71,4 +72,5 @@ def require_sound(case: RawCase) -> None:
 
 def processes_for(files: Iterable[Path]) -> int:
     """How many processes are worth starting to read files, for :func:`nnunet_topo.processes.outcomes`."""
-    return 0 if sum(file.stat().st_size for file in files) < _SMALL else int(default_num_processes)
+    wanted = sum(file.stat().st_size for file in files) // _WORTH_A_PROCESS
+    return 0 if wanted < 2 else min(wanted, default_num_processes, os.cpu_count() or 1)
