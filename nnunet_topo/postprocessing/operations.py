@@ -150,13 +150,13 @@ def close_gaps(
     if allowed is not None:
         wide &= allowed
     wide |= mask
-    labels, count = components(wide)
-    met = np.zeros(count + 1, np.bool_)
-    met[labels[mask]] = True
-    wide = met[labels]
     box = even_box(wide)
     result = mask.copy()
     inside, wide = mask[box], wide[box]
+    labels, count = components(wide)
+    met = np.zeros(count + 1, np.bool_)
+    met[labels[inside]] = True
+    wide = met[labels]
     closed = thin(wide, anchors=inside, keep_end_points=False)
     if thick and not np.array_equal(closed, inside):
         anchors = inside | _around_bridges(inside, closed & ~inside, wide, spacing)

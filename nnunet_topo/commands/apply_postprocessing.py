@@ -1,0 +1,69 @@
+"""``nnUNetv2_topo_apply_postprocessing``: correct the topology of predictions with settings that were chosen before."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunet_topo.nnunet.evaluation import default_num_processes
+from nnunet_topo.postprocessing import apply_postprocessing, read_postprocessing
+from nnunet_topo.postprocessing.application import SETTINGS
+from nnunet_topo.postprocessing.dataset import dataset_of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Post-process, write, print; 0 where every case is written, otherwise 1 with the reason in a sentence."""
+    options = _parser().parse_args(arguments)
+    source, output = Path(options.input), Path(options.output)
+    try:
+        settings = read_postprocessing(options.pp)
+        dataset = dataset_of(options.djfile or source / "dataset.json", options.pfile or source / "plans.json")
+        result = apply_postprocessing(source, output, settings, scheme=dataset.scheme, file_ending=dataset.file_ending,
+                                      reader_writer=dataset.reader_writer, processes=options.np)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. The finished cases are kept; the same command goes on with the others.", file=sys.stderr)
+        return 130
+    cases, failed = result["cases"], result["failed"]
+    for name in dataset.scheme.names:
+        lost, gained = (sum(case[name][change] for case in cases.values()) for change in ("lost", "gained"))
+        print(f"{name}: lost {lost} and gained {gained} voxels in {len(cases)} case(s)")
+    if cases:
+        print(f"Written: {len(cases)} label map(s) and {SETTINGS} in {output}")
+    if failed:
+        print(f"Error: {len(failed)} case(s) could not be post-processed and are not written:", file=sys.stderr)
+        for case, why in failed.items():
+            print(f"  {case}: {why}", file=sys.stderr)
+    return int(bool(failed))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_topo_apply_postprocessing",
+        description="Post-processes each label map of INPUT with the settings that nnUNetv2_topo_find_postprocessing "
+        "chose on validation data, and writes it into OUTPUT under the same name. Works on what nnUNetv2_predict and "
+        "nnUNetv2_ensemble write; with probabilities (.npz) where the settings close gaps. The same command goes on "
+        "where it was stopped. Exit code 1 if anything could not be post-processed.")
+    parser.add_argument("input", metavar="INPUT", help="folder with predicted segmentations")
+    parser.add_argument("output", metavar="OUTPUT", help="folder for the post-processed ones")
+    parser.add_argument("-pp", required=True, metavar="FILE", help="postprocessing.json")
+    parser.add_argument("-djfile", help="[OPTIONAL] dataset.json file. Default: the one in INPUT")
+    parser.add_argument("-pfile", help="[OPTIONAL] plans.json file. Default: the one in INPUT")
+    parser.add_argument("-np", type=_count, default=default_num_processes,
+                        help="[OPTIONAL] number of processes used, each with one case in memory; 0: none besides this "
+                        f"one. Default: {default_num_processes}")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
