@@ -152,6 +152,10 @@ def spoil(source: Path, how: str) -> None:
         write(mask, np.zeros((HEIGHT, WIDTH), np.uint8))
     elif how == "unreadable":
         image.write_text("no image")
+    elif how == "cut image":
+        image.write_bytes(image.read_bytes()[:-200])
+    elif how == "cut label":
+        label.write_bytes(label.read_bytes()[:-40])
     elif how == "label":
         label.unlink()
     elif how == "label of the test":
@@ -171,6 +175,8 @@ def spoil(source: Path, how: str) -> None:
     ("16 bit", "22_manual1.gif has the mode I;16, but a mask is black and white"),
     ("black", "22_training_mask.gif is black all over"),
     ("unreadable", "22_training.tif cannot be read as an image"),
+    ("cut image", "22_training.tif cannot be read as an image"),
+    ("cut label", "22_manual1.gif cannot be read as an image"),
     ("label", "lacks 1 file(s) that its images need, such as training/1st_manual/22_manual1.gif"),
     ("label of the test", "lacks 1 file(s) that its images need, such as test/1st_manual/20_manual1.gif"),
     ("no training", "has no files NN_training.tif, so"),

@@ -117,6 +117,9 @@ def spoilt(repository: Path, how: str) -> None:
         Image.fromarray(ring(1)).save(data / "train" / "images" / "001.png")
     elif how == "unreadable":
         (data / "val" / "noisy" / "004.png").write_text("no image")
+    elif how == "cut":
+        file = data / "test" / "images" / "005.png"
+        file.write_bytes(file.read_bytes()[:-100])
     elif how == "file":
         (data / "val" / "noisy" / "004.png").unlink()
     elif how == "group":
@@ -134,6 +137,7 @@ def spoilt(repository: Path, how: str) -> None:
     ("values", "001.png has no pixel of the value 255, so it shows no mortar; it holds 0, 1. Get"),
     ("grey", "001.png is not an RGB image"),
     ("unreadable", "004.png cannot be read as an image"),
+    ("cut", "005.png cannot be read as an image"),
     ("file", "lacks 1 file"),
     ("group", "no group for the image"),
     ("split", "is not as published"),

@@ -126,6 +126,7 @@ def test_an_output_that_cannot_be_written_is_noticed_before_the_first_training(s
     ("imagesTs", {}, "has no imagesTs, so its runs could not be compared"),
     ("labelsTs", {}, "has no labelsTs, so its runs could not be compared"),
     ("labelsTs", {"t0.nii.gz": "", "t1.nii.gz": "", "t3.nii.gz": ""}, "have 2 case(s) alone, such as t2, so"),
+    ("labelsTs", {"t0.nii.gz": "", "t1.nii.gz": "", "t2.nii.gz": ""}, "3 of 3 case(s) of Dataset701_Tiny_classes"),
     ("imagesTs", {"t0_0000.png": ""}, "have 3 case(s) alone, such as t0, so"),
     ("manifest.csv", "case,kind\nt0,near\n", "must have the columns case and group"),
 ])  # fmt: skip
