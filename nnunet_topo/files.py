@@ -4,32 +4,107 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from nnunet_topo.disk import UNFINISHED, NotWrittenError, writing
 from nnunet_topo.whole_files import require_whole
 
-__all__ = ["files_of", "require_name", "require_whole", "write_json", "written_at_once"]
+if TYPE_CHECKING:
+    import SimpleITK
 
+__all__ = ["NotWrittenError", "files_of", "require_name", "require_whole", "unfinished_folder", "write_image",
+           "write_json", "written_at_once"]
+_A_DAY = 24 * 60 * 60  # in seconds
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{number}" for device in ("com", "lpt") for number in "123456789")}
-_LONGEST_NAME = 200  # bytes, of 255 that most file systems allow; endings and temporary names come on top
+_LONGEST_NAME = 200  # bytes, of 255 that most file systems allow; endings come on top
 
 
 @contextmanager
 def written_at_once(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and rename it into place when the block ends well; otherwise remove it.
+    """Give a temporary path and rename it to ``path`` when the block ends well; otherwise remove it.
 
-    The temporary name keeps the suffix, because writers choose the format by it.
+    The temporary file has the same name, by which writers choose the format, in an :func:`unfinished_folder`. What a
+    full disk and the like keep from being written raises NotWrittenError with ``path``.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    with writing(path), unfinished_folder(path.parent) as folder, writing(path):  # the inner one before it is removed
+        yield folder / path.name
+        os.replace(folder / path.name, path)
+
+
+@contextmanager
+def unfinished_folder(parent: Path) -> Iterator[Path]:
+    """A hidden folder for what is being written, removed at the end; those that killed processes left are removed too.
+
+    It is a folder since nnU-Net takes each file of a folder of images, also a hidden one, for a case.
+    """
+    _remove_leftovers(parent)
+    folder = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{_place()}-{os.getpid()}-", dir=parent))
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield folder
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _remove_leftovers(parent: Path) -> None:
+    """Once a process, for listing a folder for each file would take long."""
+    for folder in parent.glob(f"{UNFINISHED}*"):
+        if _is_left(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether nobody writes into it any more: its process has ended, or nothing has changed for a day.
+
+    Whether a process of another machine or container lives cannot be seen from here; its number may be in use again.
+    """
+    place, _, number = folder.name.removeprefix(UNFINISHED).rpartition("-")[0].rpartition("-")
+    if place == _place() and number.isdigit() and os.name != "nt":  # where signal 0 would be Ctrl-C
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # it belongs to another user
+            pass
+    try:
+        newest = max(entry.stat().st_mtime for entry in (folder, *folder.rglob("*")))
+    except OSError:  # it is being removed
+        return False
+    return time.time() - newest > _A_DAY
+
+
+@cache
+def _place() -> str:
+    """Names where numbers of processes mean the same: a machine since its start, and a container on it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        return f"{boot}{os.stat('/proc/self/ns/pid').st_ino:x}"
+    except OSError:  # not Linux
+        return "".join(character for character in platform.node() if character.isalnum())
+
+
+def write_image(image: SimpleITK.Image, path: str | os.PathLike[str], **options: Any) -> None:
+    """Write an image at once, by SimpleITK with its options.
+
+    SimpleITK says nothing where a disk is full and a NIfTI file is cut off by that, so the file is looked at again.
+    """
+    import SimpleITK
+
+    with written_at_once(path) as temporary:
+        SimpleITK.WriteImage(image, str(temporary), **options)
+        try:
+            require_whole(temporary)
+        except ValueError as error:
+            raise RuntimeError(f"{path} was not written as a whole; check its disk.") from error
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

@@ -16,6 +16,8 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from nnunet_topo.disk import in_words
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -139,11 +141,13 @@ def _serve(connection: Any, function: Callable[[Any], Any]) -> None:
 
 
 def _outcome(function: Callable[[Any], Any], task: Any) -> Any:
-    """The result; a ValueError speaks for itself, any other exception comes with its type and place."""
+    """The result; ValueError and OSError speak for themselves, any other exception comes with its type and place."""
     try:
         return function(task)
     except ValueError as error:
         return Failure(str(error))
+    except OSError as error:
+        return Failure(in_words(error))
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         return Failure(f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}, line {place.lineno})")

@@ -20,7 +20,7 @@ def test_refuses_a_folder_that_holds_something_and_leaves_it_alone(tmp_path, cap
 def test_refuses_a_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["--output", str(tmp_path / "file" / "demo")]) == 1
-    assert "cannot be written to" in capsys.readouterr().err
+    assert "could not be written: a part of this path is a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("epochs", ["0", "-1", "two"])

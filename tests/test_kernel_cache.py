@@ -113,7 +113,7 @@ def test_on_a_full_disk_kernels_are_compiled_without_being_kept_and_it_is_said_o
     printed, said = run(copy, ON_A_FULL_DISK + RUN + tried)
     assert printed == ["24", "0", "full"]
     assert said.count("UserWarning: Compiled kernels cannot be kept in") == 1 and "set NUMBA_CACHE_DIR" in said
-    assert kept(copy) == [] and not list(copy.rglob("*.part*"))
+    assert kept(copy) == [] and not list(copy.rglob(".nnunet_topo-*"))
 
 
 def test_a_folder_that_the_user_names_is_used(copy, tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_topo.commands.guard import guarded
+from nnunet_topo.files import written_at_once
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +43,8 @@ def _place_splits(folder: Path) -> bool:
         return False
     target = Path(preprocessed) / folder.name
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(splits, target / splits.name)
+    with written_at_once(target / splits.name) as temporary:
+        shutil.copyfile(splits, temporary)
     return True
 
 

@@ -50,13 +50,13 @@ def _demo(options: argparse.Namespace, output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"The output folder {output} is {'not empty' if output.is_dir() else 'a file'}. Choose "
                          "another with --output, or remove it first.")
-    from nnunet_topo.nnunet.checks import require_writable
+    from nnunet_topo.disk import require_writable, writing
     from nnunet_topo.nnunet.pipeline import environment, nnunet_folders
 
-    require_writable(output, elsewhere="choose another with --output")
+    require_writable(output)
     start = time.perf_counter()
     quiet = {"nnUNet_compile": "f", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1", "OMP_NUM_THREADS": None}
-    with nnunet_folders(output), environment(**quiet):
+    with nnunet_folders(output), environment(**quiet), writing(output):
         results = [run(SETUPS[dimension], output, options)
                    for dimension in ((2, 3) if options.dimension == "both" else (int(options.dimension),))]
     for text in results:

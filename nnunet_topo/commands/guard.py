@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from nnunet_topo.disk import NotWrittenError, in_words
 from nnunet_topo.processes import pools_spared_of_interrupts
 
 INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
@@ -40,7 +41,13 @@ def guarded(work: Callable[[], int | None], *, stopped: str) -> int:
     except MemoryError as error:
         print(f"Error: There is not enough memory for this ({error}).", file=sys.stderr)
         return 1
-    except (ValueError, RuntimeError, OSError, ImportError) as error:
+    except NotWrittenError as error:
+        print(f"Error: {error} {stopped}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Error: {in_words(error)}", file=sys.stderr)
+        return 1
+    except (ValueError, RuntimeError, ImportError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

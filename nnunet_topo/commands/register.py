@@ -55,6 +55,7 @@ def _one(
     channels_folder: Path | None = None,
 ) -> bool:  # fmt: skip
     """One case into a folder; whether it is sure."""
+    from nnunet_topo.disk import require_writable
     from nnunet_topo.registration.cases import register_case, write_channels
     from nnunet_topo.report.registration_figure import registration_figure
 
@@ -63,6 +64,7 @@ def _one(
     if inputs & {file.resolve() for file in channels} or output.resolve() in {file.parent for file in inputs}:
         raise ValueError(f"The output folder {output} holds what is to be registered, which might be overwritten. "
                          "Choose another folder by -o.")
+    require_writable(output)
     result, given = register_case(case, *options.label, transform=options.t, by=options.by,
                                   moved_skeleton=options.moved_skeleton, seed=options.seed, device=options.device,
                                   progress=True, **(landmarks or {}))
@@ -105,9 +107,9 @@ def _folder(options: argparse.Namespace, fixed: Path, moving: Path, output: Path
 
 def _demo(options: argparse.Namespace, output: Path) -> int:
     """A synthetic mandible in CT and MR, written, registered and measured against what is true."""
+    from nnunet_topo.files import write_image
     from nnunet_topo.registration import write_landmarks
     from nnunet_topo.registration.cases import Case
-    from nnunet_topo.registration.result import write_image
     from nnunet_topo.synthetic import mandible_pair
 
     if output.exists() and any(output.iterdir()):

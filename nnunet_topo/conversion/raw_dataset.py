@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nnunet_topo.disk import require_writable, writing
+from nnunet_topo.files import unfinished_folder
 from nnunet_topo.nnunet_folders import FOLDERS, misread
 
 _NAME = re.compile(r"[A-Za-z0-9]+")
@@ -44,27 +46,25 @@ def new_datasets(names: Sequence[str], check: Check | None = None) -> Iterator[d
         if wrong := misread(variable):
             raise ValueError(f"{variable} is not the folder that was meant: {wrong[0]}. Set it again: {wrong[1]}")
     raw = Path(os.environ["nnUNet_raw"])
-    raw.mkdir(parents=True, exist_ok=True)
+    require_writable(raw)
     for name in names:
         _require_free_number(name)
-    partial = raw / f".{names[0]}.{os.getpid()}.part"
     moved: list[Path] = []
-    try:
-        for name in names:
-            (partial / name).mkdir(parents=True)
-        yield {name: partial / name for name in names}
-        for name in names:
-            if check is not None:
-                check(partial / name)
-        for name in names:
-            (partial / name).rename(raw / name)
-            moved.append(raw / name)
-    except BaseException:
-        for folder in moved:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with unfinished_folder(raw) as partial, writing(raw / names[0]):
+        try:
+            for name in names:
+                (partial / name).mkdir()
+            yield {name: partial / name for name in names}
+            for name in names:
+                if check is not None:
+                    check(partial / name)
+            for name in names:
+                (partial / name).rename(raw / name)
+                moved.append(raw / name)
+        except BaseException:
+            for folder in moved:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def _require_free_number(name: str) -> None:

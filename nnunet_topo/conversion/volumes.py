@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
 from numpy.typing import NDArray
 
-from nnunet_topo.files import require_whole
+from nnunet_topo.files import require_whole, write_image
 from nnunet_topo.grids import Grid, difference
 
 HIGHEST_LABEL = 2**24 - 1  # nnU-Net reads label maps as float32, in which larger whole numbers merge
@@ -38,7 +38,7 @@ def write_label(values: NDArray[np.unsignedinteger], like: sitk.Image, target: P
     """Write a label map on exactly the grid of an image."""
     image = sitk.GetImageFromArray(values)
     image.CopyInformation(like)
-    sitk.WriteImage(image, str(target), useCompression=True)
+    write_image(image, target, useCompression=True)
 
 
 def require_finite(image: sitk.Image, file: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from nnunet_topo.files import write_json
+from nnunet_topo.disk import writing
+from nnunet_topo.files import files_of, require_whole, write_json
 from nnunet_topo.nnunet.raw_cases import channels_of
 from nnunet_topo.nnunet.seeds import fix_seed, seed_everything
 from nnunet_topo.nnunet_folders import FOLDERS
@@ -196,9 +197,16 @@ def predict(
                                 perform_everything_on_device=device == "cuda")
     predictor.initialize_from_trained_model_folder(str(model), tuple(folds), checkpoint)
     output.mkdir(parents=True, exist_ok=True)
-    cases = channels_of(images, predictor.dataset_json["file_ending"]).values()
+    ending = predictor.dataset_json["file_ending"]
+    cases = channels_of(images, ending).values()
     files = [[str(channels[number]) for number in sorted(channels)] for channels in cases]
-    predictor.predict_from_files_sequential(files, str(output), save_probabilities=probabilities)
+    with writing(output):
+        predictor.predict_from_files_sequential(files, str(output), save_probabilities=probabilities)
+        for file in files_of(output, ending):  # its writers say nothing of a full disk
+            try:
+                require_whole(file)
+            except ValueError as error:
+                raise RuntimeError(f"{file} was not written as a whole; check its disk.") from error
     return output
 
 

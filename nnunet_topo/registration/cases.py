@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
 
+from nnunet_topo.files import write_image
 from nnunet_topo.registration.checks import are_at_right_angles, require_volume
 from nnunet_topo.registration.labels import named_labels
 from nnunet_topo.registration.probabilities import bone_probability
 from nnunet_topo.registration.register import register
-from nnunet_topo.registration.result import Registration, write_image
+from nnunet_topo.registration.result import Registration
 
 ENDING = ".nii.gz"
 _BESIDE = (ENDING, ".nii", ".nrrd", ".mha")  # label maps of nnU-Net beside its probabilities

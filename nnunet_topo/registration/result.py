@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
 
-from nnunet_topo.files import write_json, written_at_once
+from nnunet_topo.files import write_image, write_json, written_at_once
 from nnunet_topo.registration.checks import are_whole
 from nnunet_topo.registration.quality import Quality
 
@@ -57,6 +58,9 @@ class Registration:
                  folder / f"{prefix}moved_segmentation.nii.gz"]
         with written_at_once(files[0]) as temporary:
             sitk.WriteTransform(self.transform, str(temporary))
+            if not deforms and not np.allclose(sitk.ReadTransform(str(temporary)).GetParameters(),
+                                               self.transform.GetParameters()):  # nothing is said of a full disk
+                raise RuntimeError(f"{files[0]} was not written as a whole; check its disk.")
         write_image(self.moved_segmentation, files[1])
         if self.moved_image is not None:
             files.append(folder / f"{prefix}moved_image.nii.gz")
@@ -64,19 +68,6 @@ class Registration:
         files.append(folder / f"{prefix}quality.json")
         write_json(files[-1], {"sure": self.sure, **self.quality.as_dict(), "history": self.history})
         return files
-
-
-def write_image(image: sitk.Image, path: str | os.PathLike[str]) -> None:
-    """Write an image at once; ``written_at_once`` keeps only the last suffix, so that .nii.gz needs a name here."""
-    path = Path(path)
-    name = path.name.split(".")[0]
-    temporary = path.with_name(f".{name}.{os.getpid()}.part.nii.gz" if path.name.endswith(".nii.gz")
-                               else f".{name}.{os.getpid()}.part{path.suffix}")
-    try:
-        sitk.WriteImage(image, str(temporary))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def on_fixed_grid(

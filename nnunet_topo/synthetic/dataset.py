@@ -1,7 +1,6 @@
 """Synthetic vessels as a raw dataset of nnU-Net v2."""
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import SimpleITK as sitk  # noqa: N813  its customary name
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nnunet_topo.files import write_json
+from nnunet_topo.disk import require_writable, writing
+from nnunet_topo.files import unfinished_folder, write_image, write_json
 from nnunet_topo.synthetic.vessels import Vessels, vessel_tree
 
 _BRIGHTEST = 1.8  # intensity that becomes white in an 8 bit image
@@ -37,8 +37,9 @@ def write_dataset(
         )
     _check(cases, test_cases, shape, seed, spacing)
     ending = ".png" if len(shape) == 2 else ".nii.gz"
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
+    require_writable(folder.parent)
+    with unfinished_folder(folder.parent) as unfinished, writing(folder):
+        partial = unfinished / folder.name
         for part in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
             (partial / part).mkdir(parents=True)
         topology = {}
@@ -54,8 +55,6 @@ def write_dataset(
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check(
@@ -78,7 +77,7 @@ def _write_image(image: NDArray[Any], path: Path, spacing: Sequence[float] | Non
     file = sitk.GetImageFromArray(image)
     if spacing is not None:
         file.SetSpacing([float(length) for length in reversed(spacing)])
-    sitk.WriteImage(file, str(path))
+    write_image(file, path)
 
 
 def _dataset_json(cases: int, classes: int, ending: str) -> dict[str, Any]:
