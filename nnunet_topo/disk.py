@@ -79,6 +79,13 @@ def writing(path: Path) -> Iterator[None]:
         raise NotWrittenError(path, obstacle) from error
 
 
+def require_unicode(name: str) -> None:
+    """ValueError for the name of a file that is not UTF-8."""
+    if any("\udc80" <= letter <= "\udcff" for letter in name):
+        raise ValueError(f"The name {os.fsencode(name)!r} is not UTF-8, which the readers of images need. Rename it, "
+                         "e.g. with convmv.")
+
+
 def require_writable(folder: Path) -> None:
     """Make a folder where there is none, and NotWrittenError where files cannot be written into it."""
     try:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_topo.disk import UNFINISHED, NotWrittenError, writing
+from nnunet_topo.disk import UNFINISHED, NotWrittenError, require_unicode, writing
 from nnunet_topo.whole_files import require_whole
 
 if TYPE_CHECKING:
@@ -116,12 +116,15 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 def files_of(folder: Path, ending: str) -> list[Path]:
     """The files of a folder with an ending, sorted, without folders and hidden files such as the ``._`` of macOS.
 
-    ValueError where the folder does not exist.
+    ValueError where the folder does not exist or a name is not UTF-8.
     """
     if not folder.is_dir():
         raise ValueError(f"The folder {folder} does not exist or is not a folder.")
-    return sorted(file for file in folder.iterdir()
-                  if file.name.endswith(ending) and not file.name.startswith(".") and file.is_file())
+    files = sorted(file for file in folder.iterdir()
+                   if file.name.endswith(ending) and not file.name.startswith(".") and file.is_file())
+    for file in files:
+        require_unicode(file.name)
+    return files
 
 
 def require_name(name: str) -> None:

@@ -70,7 +70,7 @@ def outcomes(function: Callable[[Any], Any], tasks: Sequence[Any], processes: in
                     outcome = connection.recv()
                 except (EOFError, OSError):
                     process.join()
-                    outcome = Failure(f"its process died (exit code {process.exitcode}), perhaps for want of memory")
+                    outcome = Failure(_of_death(process.exitcode))
                     if waiting:
                         start()
                 else:
@@ -138,6 +138,12 @@ def _serve(connection: Any, function: Callable[[Any], Any]) -> None:
         while True:
             task = connection.recv()
             connection.send(_outcome(function, task))
+
+
+def _of_death(code: int | None) -> str:
+    if code == -getattr(signal, "SIGKILL", 0):
+        return "its process was killed, as a system does when memory runs out; fewer processes at a time need less"
+    return f"its process died (exit code {code})"
 
 
 def _outcome(function: Callable[[Any], Any], task: Any) -> Any:

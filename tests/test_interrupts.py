@@ -24,7 +24,7 @@ def interrupted(command: Sequence[str], when: Callable[[str, int], bool], folder
         process = subprocess.Popen([sys.executable, *command], stderr=file, stdout=subprocess.DEVNULL, text=True,
                                    start_new_session=True, cwd=folder)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while not when(log.read_text(), process.pid):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.005)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 
 import pytest
 
 from nnunet_topo.processes import Failure, outcomes
 
-DIED = Failure("its process died (exit code 9), perhaps for want of memory")
+DIED = Failure("its process died (exit code 9)")
 
 
 def half(number: int) -> float:
-    """A task for a process: 3 ends it at once, as the kernel does when memory is short; 4 raises, 5 lasts."""
+    """A task for a process: 3 ends it at once, 4 raises, 5 lasts, 6 is killed as the kernel does for want of memory."""
     if number == 3:
         os._exit(9)
     if number == 4:
         raise ValueError("four is too many")
     if number == 5:
         time.sleep(60)
+    if number == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
     return number / 2
 
 
@@ -33,6 +36,18 @@ def test_every_task_has_its_result_or_the_reason_why_not(processes):
 def test_a_process_that_dies_takes_only_its_task_with_it():
     results = dict(outcomes(half, [1, 3, 2, 3], 2))
     assert results == {0: 0.5, 1: DIED, 2: 1.0, 3: DIED}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="other signals")
+def test_a_process_that_the_system_kills_is_told_from_one_that_crashes():
+    results = dict(outcomes(half, [6, 2], 1))
+    assert results == {0: Failure("its process was killed, as a system does when memory runs out; fewer processes at a "
+                                  "time need less"), 1: 1.0}
+
+
+def test_a_file_that_cannot_be_used_is_named_in_a_sentence(tmp_path):
+    ((_, failure),) = outcomes(os.listdir, [tmp_path / "none"], 0)
+    assert failure.reason == f"{tmp_path / 'none'} cannot be used: it does not exist. Check the path."
 
 
 def test_an_unexpected_exception_comes_with_its_type_and_place():

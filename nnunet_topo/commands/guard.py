@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import io
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from nnunet_topo.disk import NotWrittenError, in_words
+from nnunet_topo.disk import NotWrittenError, in_words, require_unicode
 from nnunet_topo.processes import pools_spared_of_interrupts
 
 INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
@@ -27,7 +28,12 @@ def guarded(work: Callable[[], int | None], *, stopped: str) -> int:
         work: called without arguments.
         stopped: what is kept and what the same command will do, printed after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):  # names of files, and ±, that a terminal's encoding does not have
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        for argument in sys.argv[1:]:
+            require_unicode(argument)
         with _interrupts_also_while_importing(f"\nStopped. {stopped}\n"), pools_spared_of_interrupts():
             code = work() or 0
             sys.stdout.flush()  # what cannot be written is known here

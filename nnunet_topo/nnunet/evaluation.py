@@ -13,6 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from tqdm import tqdm
 
 from nnunet_topo import __version__
+from nnunet_topo.disk import require_writable
 from nnunet_topo.files import files_of, write_json
 from nnunet_topo.nnunet.evaluation_case import CaseTask, evaluate_case
 from nnunet_topo.nnunet.evaluation_summary import summarise, write_summary
@@ -132,7 +133,7 @@ def _records(
     tasks: Mapping[str, CaseTask], settings: Mapping[str, Any], folder: Path, processes: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:  # fmt: skip
     """What is known or computed of each case, and why the others failed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    require_writable(folder)
     stamps = {case: {**settings, "files": stamp_of([task.reference, task.prediction])} for case, task in tasks.items()}
     records, failed = {}, {}
     for case in tasks:
