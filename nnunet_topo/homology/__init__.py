@@ -3,17 +3,20 @@
 from nnunet_topo.homology.betti_matching import BettiMatching, DimensionMatching, Pairs, betti_matching, betti_matchings
 from nnunet_topo.homology.betti_numbers import betti_numbers
 from nnunet_topo.homology.mask_matching import matched_betti_numbers
+from nnunet_topo.homology.masks import Connectivity, check_connectivity
 from nnunet_topo.homology.persistence import Persistence, persistence_pairs
 from nnunet_topo.homology.warping import critical_voxels, warped
 
 __all__ = [
     "BettiMatching",
+    "Connectivity",
     "DimensionMatching",
     "Pairs",
     "Persistence",
     "betti_matching",
     "betti_matchings",
     "betti_numbers",
+    "check_connectivity",
     "critical_voxels",
     "matched_betti_numbers",
     "persistence_pairs",

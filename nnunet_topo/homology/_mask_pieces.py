@@ -4,7 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 
+from nnunet_topo.homology._components import find
 from nnunet_topo.skeletons._jit import jit
+
+
+@jit
+def overlapping_pieces(one, two, count_one, count_two):  # type: ignore[no-untyped-def]
+    """Into how many parts the pieces of two labelled images fall when those that share a voxel hang together.
+
+    Labels are 1 to ``count_one`` and ``count_two``; pieces that share no voxel with the other image do not count.
+    """
+    parent = np.arange(count_one + count_two + 1)
+    shares = np.zeros(count_one + count_two + 1, np.bool_)
+    last_one, last_two = 0, 0
+    for v in range(len(one)):
+        a, b = np.int64(one[v]), np.int64(two[v])
+        if a == 0 or b == 0 or (a == last_one and b == last_two):
+            continue
+        last_one, last_two = a, b
+        shares[a] = shares[count_one + b] = True
+        parent[find(parent, a)] = find(parent, count_one + b)
+    parts = 0
+    for piece in range(len(parent)):
+        parts += shares[piece] and parent[piece] == piece
+    return parts
 
 
 @jit

@@ -10,7 +10,6 @@ survey", CVGIP 48, 1989, sections 3 and 4):
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import cc3d
 import numpy as np
@@ -18,14 +17,12 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nnunet_topo.homology.masks import check_masks
+from nnunet_topo.homology.masks import Connectivity, Neighbours, check_connectivity, check_masks, neighbours
 
-# By the number of axes: (connectivity of the side that is connected across corners, of the side that is not).
 _VOXELS_AT_ONCE = 2**25  # each needs about a dozen bytes
-_NEIGHBOURS: dict[int, tuple[Literal[8, 26], Literal[4, 6]]] = {2: (8, 4), 3: (26, 6)}
 
 
-def betti_numbers(mask: NDArray[np.bool_], connectivity: str = "foreground") -> tuple[int, ...]:
+def betti_numbers(mask: NDArray[np.bool_], connectivity: Connectivity = "foreground") -> tuple[int, ...]:
     """Betti numbers of a mask: (components, holes) in 2D, (components, tunnels, cavities) in 3D.
 
     ``mask`` is a boolean array of two or three axes of any size; outside of it is background. ``connectivity`` names
@@ -34,8 +31,7 @@ def betti_numbers(mask: NDArray[np.bool_], connectivity: str = "foreground") -> 
     gigabyte is needed beside the mask. Raises ValueError for any other mask or connectivity.
     """
     _check(mask, connectivity)
-    across, faces = _NEIGHBOURS[mask.ndim]
-    of_foreground, of_background = (across, faces) if connectivity == "foreground" else (faces, across)
+    of_foreground, of_background = neighbours(mask.ndim, connectivity)
     foreground, background = _Components(of_foreground), _Components(of_background)
     for slab in _slabs(mask):
         foreground.add(slab)
@@ -48,7 +44,7 @@ def betti_numbers(mask: NDArray[np.bool_], connectivity: str = "foreground") -> 
     return components, components + enclosed - euler_characteristic(mask, connectivity), enclosed
 
 
-def euler_characteristic(mask: NDArray[np.bool_], connectivity: str = "foreground") -> int:
+def euler_characteristic(mask: NDArray[np.bool_], connectivity: Connectivity = "foreground") -> int:
     """Euler characteristic of a mask: its cells counted with alternating signs, b0 - b1 (+ b2).
 
     Arguments and errors as in :func:`betti_numbers`; 0 for an empty mask.
@@ -87,7 +83,7 @@ def _slabs(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
 class _Components:
     """Counts the connected components of a mask that comes in slabs, see :func:`_slabs`."""
 
-    def __init__(self, neighbours: Literal[4, 6, 8, 26]) -> None:
+    def __init__(self, neighbours: Neighbours) -> None:
         self.neighbours = neighbours
         self.labels = 0  # of all slabs so far, each counted from 1
         self.last_plane: NDArray[np.int64] | None = None
@@ -112,6 +108,5 @@ class _Components:
 
 
 def _check(mask: NDArray[np.bool_], connectivity: str) -> None:
-    if connectivity not in ("foreground", "background"):
-        raise ValueError(f'The connectivity must be "foreground" or "background", not {connectivity!r}.')
+    check_connectivity(connectivity)
     check_masks("Betti numbers are taken", mask)

@@ -1,9 +1,29 @@
-"""The check of masks that all of homology makes."""
+"""The checks of masks and of their connectivity that all of homology makes."""
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import numpy as np
 from numpy.typing import NDArray
+
+
+Connectivity = Literal["foreground", "background"]  # the side that is connected across corners
+
+Neighbours = Literal[4, 6, 8, 26]
+_NEIGHBOURS: dict[int, tuple[Neighbours, Neighbours]] = {2: (8, 4), 3: (26, 6)}  # across corners, through faces only
+
+
+def neighbours(axes: int, connectivity: Connectivity) -> tuple[Neighbours, Neighbours]:
+    """How many neighbours a voxel of the foreground has, and one of the background."""
+    across_corners, through_faces = _NEIGHBOURS[axes]
+    return (across_corners, through_faces) if connectivity == "foreground" else (through_faces, across_corners)
+
+
+def check_connectivity(connectivity: str) -> None:
+    """Raise ValueError for anything else than "foreground" and "background"."""
+    if connectivity not in get_args(Connectivity):
+        raise ValueError(f'The connectivity must be "foreground" or "background", not {connectivity!r}.')
 
 
 def check_masks(what: str, *masks: NDArray[np.bool_]) -> None:

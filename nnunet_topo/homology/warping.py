@@ -9,15 +9,13 @@ foreground: the rule looks at its neighbours only (see :mod:`nnunet_topo.skeleto
 from __future__ import annotations
 
 import itertools
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_topo.homology.masks import check_masks
+from nnunet_topo.homology.masks import Connectivity, check_connectivity, check_masks
 from nnunet_topo.skeletons.simple_points import simple_point_table
 
-Connectivity = Literal["foreground", "background"]
 # To a neighbour across a face, an edge, a corner, nearly thrice the length (G. Borgefors, "Distance transformations in
 # digital images", CVGIP 34, 1986).
 _STEPS = (0, 3, 4, 5)
@@ -63,6 +61,5 @@ def critical_voxels(
 
 
 def _check(mask: NDArray[np.bool_], towards: NDArray[np.bool_], connectivity: str) -> None:
-    if connectivity not in ("foreground", "background"):
-        raise ValueError(f'The connectivity must be "foreground" or "background", not {connectivity!r}.')
+    check_connectivity(connectivity)
     check_masks("Homotopy warping is made", mask, towards)
