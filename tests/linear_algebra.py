@@ -77,5 +77,6 @@ def matched_betti_numbers(one: Mask, two: Mask, connectivity: str) -> tuple[int,
         of_one, of_two = (cycles((bit[cell], boundary(cell)) for cell in of_dimension(cells_of(mask, connectivity), k))
                           for mask in (one, two))
         zero = rank(boundaries)
-        matched.append(rank(boundaries + of_one) + rank(boundaries + of_two) - rank(boundaries + of_one + of_two) - zero)
+        both = rank(boundaries + of_one + of_two)
+        matched.append(rank(boundaries + of_one) + rank(boundaries + of_two) - both - zero)
     return tuple(matched)

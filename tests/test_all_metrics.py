@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from topology import seeds, shapes
 
+from nnunet_topo.homology import betti_numbers
 from nnunet_topo.metrics import (
     all_metrics,
     betti_error,
@@ -193,3 +194,17 @@ def test_bad_masks_and_ignored_voxels_are_refused():
         all_metrics(mask, mask, (1, 1), ignore=mask[:2])
     with pytest.raises(ValueError, match="tolerance must be"):
         all_metrics(mask, mask, (1, 1), tolerances_mm=(-1,))
+
+
+def test_the_other_connectivity_gives_the_published_counts_and_is_checked():
+    rng = np.random.default_rng(0)
+    prediction, reference = rng.random((2, 12, 13)) < 0.5
+    found = all_metrics(prediction, reference, (1, 1), connectivity="background")
+    matching = betti_matching_error(prediction, reference, "background", published=True)
+    assert [found["betti_matching_error_0"], found["betti_matching_error_1"]] == list(matching)
+    assert found["betti_0"] == betti_numbers(prediction, "background")[0] != betti_numbers(prediction)[0]
+    alone = component_errors(prediction, reference, (1, 1), "background")
+    assert found["missed_components"] == alone.missed_components != component_errors(
+        prediction, reference, (1, 1)).missed_components
+    with pytest.raises(ValueError, match="must be \"foreground\" or \"background\", not 'both'"):
+        all_metrics(prediction, reference, (1, 1), connectivity="both")

@@ -19,6 +19,7 @@ from nnunet_topo.metrics.all_metrics import all_metrics
 from nnunet_topo.metrics.definitions import DEFINITIONS
 from nnunet_topo.nnunet.evaluation_summary import summarise
 from nnunet_topo.report.case_picture import case_picture
+from nnunet_topo.report.comparison import require_same_connectivity
 from nnunet_topo.report.evaluation_page import write_evaluation_page
 
 EVIL = "<img src=x onerror=alert(1)> & \"quotes\""
@@ -326,3 +327,12 @@ def test_folders_of_one_name_are_refused(folders, capsys):
 
 def test_small_pictures_are_readable(picture):
     assert imread(picture).shape[1] > 500 and picture.stat().st_size < 60_000
+
+
+def test_summaries_of_different_connectivities_are_not_compared():
+    summaries = {name: {"settings": {"connectivity": {"3D": {"Betti matching": pair}}}}
+                 for name, pair in (("a", "foreground 26, background 6"), ("b", "foreground 6, background 26"))}
+    require_same_connectivity({"a": summaries["a"], "c": summaries["a"]})
+    with pytest.raises(ValueError, match=r"Betti matching of b were taken with foreground 6, background 26, of a with "
+                                         r"foreground 26.* are not compared"):
+        require_same_connectivity(summaries)

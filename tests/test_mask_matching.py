@@ -98,7 +98,7 @@ def test_pieces_that_the_published_order_hides():
 
 @pytest.mark.parametrize("mirrored, published", [(False, (0, 0)), (True, (0, 2))])
 def test_a_hole_that_is_one_of_two_is_not_both_together(mirrored, published):
-    """The reference has both as one, the prediction only that on the right, as in an example of the authors' notebook."""
+    """As in an example of the authors' notebook: the reference has both as one, the prediction that on the right."""
     reference = mask_of("#######", "#..#..#", "#.....#", "#..#..#", "#######")
     prediction = mask_of("#######", "#..#..#", "...#..#", "#..#..#", "#######")
     masks = [mask[:, ::-1] if mirrored else mask for mask in (prediction, reference)]

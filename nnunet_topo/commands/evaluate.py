@@ -54,7 +54,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             print(f"{name}: {folder}")
         summaries[name] = evaluate_folder(options.gt_folder, folder, outputs[name], **settings,
                                           processes=options.np, chill=options.chill,
-                                          tolerances_mm=options.tolerances_mm)
+                                          tolerances_mm=options.tolerances_mm, connectivity=options.connectivity)
     undrawn = _report(options, output, summaries, outputs, settings["reader_writer"]) if options.report else {}
     for name, summary in summaries.items():
         heading = f"\n{name}" if len(summaries) > 1 else ""
@@ -224,6 +224,10 @@ def _parser() -> argparse.ArgumentParser:
                         f"one. Default: {default_num_processes}")
     parser.add_argument("--tolerances_mm", type=_tolerance, nargs="+", default=[1.0, 2.0],
                         help="[OPTIONAL] tolerances of the normalised surface Dice (NSD) in mm. Default: 1 2")
+    parser.add_argument("--connectivity", choices=["foreground", "background"], default="foreground",
+                        help="[OPTIONAL] the side that is connected across corners, for Betti numbers, Betti matching "
+                        "and components: foreground (8 in 2D, 26 in 3D; background 4 or 6), or background, as papers "
+                        "on Betti matching have it, whose numbers this gives. Default: foreground")
     parser.add_argument("--chill", action="store_true",
                         help="[OPTIONAL] evaluate what there is if PREDICTION lacks files that REFERENCE has")
     parser.add_argument("--report", action="store_true",

@@ -52,7 +52,8 @@ def matched_betti_numbers(
     check_masks("Betti matchings of masks are counted", prediction, reference)
     check_connectivity(connectivity)
     if published and connectivity != "background":
-        raise ValueError(f'The published form of Betti matching has the connectivity "background", not {connectivity!r}.')
+        raise ValueError('The published form of Betti matching has the connectivity "background", not '
+                         f"{connectivity!r}.")
     if not (prediction.any() and reference.any()):
         return (0,) * prediction.ndim
     thin = [axis for axis, size in enumerate(prediction.shape) if size == 1]

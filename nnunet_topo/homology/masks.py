@@ -7,7 +7,6 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-
 Connectivity = Literal["foreground", "background"]  # the side that is connected across corners
 
 Neighbours = Literal[4, 6, 8, 26]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_topo.homology import betti_numbers
+from nnunet_topo.homology import Connectivity, betti_numbers, check_connectivity
 from nnunet_topo.metrics.betti_matching import betti_matching_error
 from nnunet_topo.metrics.cl_dice import cl_dice_of_skeletons
 from nnunet_topo.metrics.components import component_errors
@@ -24,6 +24,8 @@ def all_metrics(
     spacing: Sequence[float],
     tolerances_mm: Sequence[float] = (1.0, 2.0),
     ignore: NDArray[np.bool_] | None = None,
+    *,
+    connectivity: Connectivity = "foreground",
 ) -> dict[str, float | int]:
     """All metrics of two boolean masks of the same shape, 2D or 3D, by name.
 
@@ -33,6 +35,9 @@ def all_metrics(
         spacing: size of a voxel in mm along each axis.
         tolerances_mm: tolerances of the normalised surface Dice, each with an entry of its own.
         ignore: voxels of no known label, background in both masks; None for none.
+        connectivity: of Betti numbers, Betti matching and components: "foreground", 8 in 2D and 26 in 3D with a
+            background of 4 or 6; "background", the other way round, as papers on Betti matching have it, with the
+            published form of its error.
 
     Returns:
         A dictionary in this order, with values for masks that are both empty, and for exactly one that is:
@@ -60,16 +65,16 @@ def all_metrics(
         skeleton_covered_share                    1     nan        nan or 0  0 if the prediction is the empty one
         ========================================= ===== ========== ========= ===========================================
 
-        Skeletons, Betti numbers and components are of a foreground that is 8-connected in 2D and 26-connected in 3D,
-        with a background that is 4- or 6-connected; the Betti matching error is of a foreground that is 4- or
-        6-connected, with a background that is 8- or 26-connected.
+        Skeletons are of a foreground that is 8-connected in 2D and 26-connected in 3D, with a background that is 4- or
+        6-connected, whatever the connectivity of the rest.
 
     Raises:
         ValueError: masks or ``ignore`` of different shapes, another type, or other than two or three axes; a spacing
-            that does not fit; a tolerance that is negative.
+            that does not fit; a tolerance that is negative; another connectivity.
     """
     check_masks(prediction, reference)
     check_spacing(spacing, prediction)
+    check_connectivity(connectivity)
     if ignore is not None:
         _check_ignore(ignore, reference)
         prediction, reference = prediction & ~ignore, reference & ~ignore
@@ -80,10 +85,12 @@ def all_metrics(
     surfaces = surface_distances(prediction, reference, spacing)
     skeleton = thin(reference)
     centreline = cl_dice_of_skeletons(prediction, reference, thin(prediction), skeleton)
-    betti, true_betti = betti_numbers(prediction), betti_numbers(reference)
+    betti, true_betti = betti_numbers(prediction, connectivity), betti_numbers(reference, connectivity)
     errors = [abs(number - true) for number, true in zip(betti, true_betti, strict=True)]
-    matching_errors = betti_matching_error(prediction, reference)
-    components = component_errors(prediction, reference, spacing)
+    matching_errors = betti_matching_error(
+        prediction, reference, connectivity, published=connectivity == "background"
+    )
+    components = component_errors(prediction, reference, spacing, connectivity)
     coverage = coverage_of_skeleton(prediction, skeleton, spacing)
 
     results: dict[str, float | int] = {

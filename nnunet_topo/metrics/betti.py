@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_topo.homology import betti_numbers
+from nnunet_topo.homology import Connectivity, betti_numbers
 from nnunet_topo.metrics.masks import check_masks
 
 
 def betti_error(
-    prediction: NDArray[np.bool_], reference: NDArray[np.bool_], connectivity: str = "foreground"
+    prediction: NDArray[np.bool_], reference: NDArray[np.bool_], connectivity: Connectivity = "foreground"
 ) -> tuple[int, ...]:
     """Absolute difference of the Betti numbers of two boolean masks of the same shape, one for each dimension.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from nnunet_topo.homology.masks import Connectivity
 
 FOREGROUND = "foreground 8 (2D) or 26 (3D), background 4 or 6"
 BACKGROUND = "foreground 4 (2D) or 6 (3D), background 8 or 26"
@@ -81,9 +83,9 @@ _ROWS: Sequence[_Row] = (
      "the prediction's numbers"),
     ("betti_matching_error_#", "Betti matching error #", "count", "lower",
      "Features of either mask (components, holes; in 3D components, tunnels, cavities) that the other does not have at "
-     "the same place.", BACKGROUND, "0", "all features of the reference", "all features of the prediction"),
+     "the same place.", FOREGROUND, "0", "all features of the reference", "all features of the prediction"),
     ("betti_matching_error_sum", "Betti matching error", "count", "lower",
-     "Sum of the Betti matching errors over dimensions.", BACKGROUND, "0", "all features of the reference",
+     "Sum of the Betti matching errors over dimensions.", FOREGROUND, "0", "all features of the reference",
      "all features of the prediction"),
     ("missed_components", "Missed components", "count", "lower",
      "Components of the reference of which no voxel is predicted.", FOREGROUND, "0", "all components", "0"),
@@ -99,6 +101,7 @@ _ROWS: Sequence[_Row] = (
      "Share of the length of the reference's centreline that is predicted.", FOREGROUND, "nan", "0", "nan"),
 )  # fmt: skip
 DEFINITIONS = tuple(MetricDefinition(*row) for row in _ROWS)
+_COUNTS = ("betti_", "missed_", "spurious_")  # metrics whose connectivity can be chosen
 
 INTRODUCTION = (
     "Every metric is computed for each case and each label or region, of two masks: the prediction and the reference. "
@@ -107,9 +110,22 @@ INTRODUCTION = (
     "Connectivity says which voxels are neighbours: in 2D the 4 that share an edge or the 8 that share an edge or "
     "corner, in 3D the 6 that share a face or the 26 that share a face, edge or corner. Centrelines are skeletons by "
     "topology-preserving thinning, of the connectivity given.",
+    "Betti numbers, Betti matching and components have the connectivity of the foreground, which is that of label maps "
+    "as people draw them. With --connectivity background they have the other one, and Betti matching is counted in its "
+    "published form, for comparison with papers: ties are broken by position, so that the count depends on the "
+    "orientation of the image and may be too small, and the first component of either mask always has a match. Numbers "
+    "of different connectivities are not comparable.",
     "nan means that there is nothing to measure; such values are left out of means, and the number of values is "
     "reported. inf means that the distance to an empty mask has no value; one inf makes a mean inf.",
 )
+
+
+def definitions_at(connectivity: Connectivity) -> tuple[MetricDefinition, ...]:
+    """The definitions of an evaluation with the given connectivity."""
+    if connectivity == "foreground":
+        return DEFINITIONS
+    return tuple(replace(row, connectivity=BACKGROUND + (", published form" if "matching" in row.names else ""))
+                 if row.names.startswith(_COUNTS) else row for row in DEFINITIONS)
 
 
 def definition_of(name: str) -> MetricDefinition | None:

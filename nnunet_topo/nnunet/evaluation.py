@@ -15,6 +15,7 @@ from tqdm import tqdm
 from nnunet_topo import __version__
 from nnunet_topo.disk import require_writable
 from nnunet_topo.files import files_of, write_json
+from nnunet_topo.homology.masks import Connectivity, check_connectivity
 from nnunet_topo.nnunet.evaluation_case import CaseTask, evaluate_case
 from nnunet_topo.nnunet.evaluation_summary import summarise, write_summary
 from nnunet_topo.nnunet.label_maps import Region
@@ -42,6 +43,7 @@ def evaluate_folder(
     chill: bool = False,
     only: Collection[str] | None = None,
     tolerances_mm: Sequence[float] = (1, 2),
+    connectivity: Connectivity = "foreground",
 ) -> dict[str, Any]:
     """Evaluate each case, write ``summary_topology.json`` and ``.csv`` into ``output`` and return the former's content.
 
@@ -64,6 +66,7 @@ def evaluate_folder(
         chill: evaluate the predictions that exist where some are missing.
         only: names of the files to evaluate, as if the folders held no others; None: all.
         tolerances_mm: of the normalised surface Dice.
+        connectivity: of Betti numbers, Betti matching and components, see :func:`.all_metrics`.
 
     Raises:
         ValueError: for folders that do not exist, hold no label map, or hold files that have no partner; settings that
@@ -72,6 +75,7 @@ def evaluate_folder(
         OSError: where the output cannot be written.
     """
     regions = _checked_regions(labels_or_regions, ignore_label, known_labels)
+    check_connectivity(connectivity)
     references, predictions = Path(reference_folder), Path(prediction_folder)
     names, missing = paired_files(references, predictions, file_ending, chill=chill, only=only)
     settings: dict[str, Any] = {
@@ -80,11 +84,13 @@ def evaluate_folder(
         "ignore_label": ignore_label,
         "known_labels": None if known_labels is None else sorted(map(int, known_labels)),
         "tolerances_mm": [float(tolerance) for tolerance in tolerances_mm],
+        "connected_across_corners": connectivity,
         "reader": type(reader_writer).__name__,
     }
     known = None if known_labels is None else frozenset(map(int, known_labels))
     tasks = {name.removesuffix(file_ending): CaseTask(references / name, predictions / name, reader_writer, regions,
-                                                      ignore_label, known, tuple(tolerances_mm)) for name in names}
+                                                      ignore_label, known, tuple(tolerances_mm), connectivity)
+             for name in names}
     records, failed = _records(tasks, settings, Path(output) / RECORDS, processes)
     if not records:
         raise RuntimeError(f"None of the {len(tasks)} case(s) could be evaluated:\n" + "\n".join(

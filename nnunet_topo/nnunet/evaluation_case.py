@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_topo.homology.masks import Connectivity
 from nnunet_topo.metrics.all_metrics import all_metrics
 from nnunet_topo.nnunet.label_maps import Region, read_label_map, require_known_labels, require_same_grid
 
@@ -21,6 +22,7 @@ class CaseTask:
     ignore_label: int | None
     known_labels: frozenset[int] | None
     tolerances_mm: tuple[float, ...]
+    connectivity: Connectivity = "foreground"
 
 
 def evaluate_case(task: CaseTask) -> dict[str, Any]:
@@ -37,7 +39,8 @@ def evaluate_case(task: CaseTask) -> dict[str, Any]:
         require_known_labels(prediction, task.known_labels)
     ignore = None if task.ignore_label is None else reference.mask(task.ignore_label)
     metrics = {str(region): all_metrics(prediction.mask(region), reference.mask(region), spacing,
-                                        tolerances_mm=task.tolerances_mm, ignore=ignore) for region in task.regions}
+                                        tolerances_mm=task.tolerances_mm, ignore=ignore,
+                                        connectivity=task.connectivity) for region in task.regions}
     record: dict[str, Any] = {"spacing": list(spacing), "metrics": metrics}
     unknown = [label_map.grid.spacing is None for label_map in (reference, prediction)]
     if unknown in ([True, False], [False, True]):

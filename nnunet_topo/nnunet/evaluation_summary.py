@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 
 from nnunet_topo.files import written_at_once
+from nnunet_topo.homology.masks import Connectivity, neighbours
 
 SUMMARIES = ("summary_topology.json", "summary_topology.csv")
-CONNECTIVITY = {
-    "2D": {"Betti numbers, components": "foreground 8, background 4", "Betti matching": "foreground 4, background 8"},
-    "3D": {"Betti numbers, components": "foreground 26, background 6", "Betti matching": "foreground 6, background 26"},
-}
 WORST_FIRST = "sum of the Betti matching errors of all dimensions and labels, then mean Dice"
 _COLUMNS = 4  # of the printed table, beyond which only the mean over labels is shown
 
@@ -45,18 +42,25 @@ def summarise(cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -
 
     mean = over_cases(_mean)
     foreground = [key for key in keys if key != "0"]
-    dimensions = sorted({f"{len(case['spacing'])}D" for case in cases})
+    dimensions = sorted({len(case["spacing"]) for case in cases})
+    side = settings.get("connected_across_corners", "foreground")
     return {
         "foreground_mean": {name: float(np.mean([mean[key][name] for key in foreground])) if foreground else math.nan
                             for name in metrics},
         "mean": mean,
         "std": over_cases(_spread),
         "count": over_cases(len),
-        "settings": {**settings, "connectivity": {dimension: CONNECTIVITY[dimension] for dimension in dimensions},
+        "settings": {**settings, "connectivity": {f"{axes}D": _connectivity(axes, side) for axes in dimensions},
                      "order_of_cases": WORST_FIRST},
         "notes": _notes(cases, axes),
         "metric_per_case": sorted(({**case, "topology_errors": topology_errors(case)} for case in cases), key=_badness),
     }
+
+
+def _connectivity(axes: int, side: Connectivity) -> dict[str, str]:
+    pair = "foreground {}, background {}".format(*neighbours(axes, side))
+    return {"Betti numbers, components": pair,
+            "Betti matching": pair + (", published form" if side == "background" else "")}
 
 
 def _notes(cases: Sequence[Mapping[str, Any]], axes: int) -> list[str]:

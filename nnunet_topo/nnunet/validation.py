@@ -26,7 +26,8 @@ def write_validation_summary(trainer: Any) -> None:
         return
     means = {name: round(summary["foreground_mean"][name], 4)
              for name in ("cl_dice", "betti_error_sum", "betti_matching_error_sum")}  # fmt: skip
-    trainer.print_to_log_file(f"Topology of the validation cases, means (summary_topology.json): {means}",
+    trainer.print_to_log_file(f"Topology of the validation cases, means (summary_topology.json): {means}, "
+                              f"connectivity {summary['settings']['connectivity']}",
                               also_print_to_console=True)
     for case, reason in summary["failed"].items():
         trainer.print_to_log_file(f"NOTE: {case} is in none of these means: {reason}")

@@ -42,6 +42,19 @@ class Comparison(NamedTuple):
     rows: list[tuple[str, list[Cell]]]
 
 
+def require_same_connectivity(summaries: Mapping[Any, Summary]) -> None:
+    """Raise ValueError where summaries, by their names, were made with different connectivities."""
+    known: dict[str, tuple[Any, Any]] = {}
+    for name, summary in summaries.items():
+        for dimension, pairs in summary.get("settings", {}).get("connectivity", {}).items():
+            first, before = known.setdefault(dimension, (name, pairs))
+            for what, pair in pairs.items():
+                if before.get(what) != pair:
+                    raise ValueError(f"{what} of {name} were taken with {pair}, of {first} with {before.get(what)}; "
+                                     "numbers of different connectivities are not compared. Evaluate all in the same "
+                                     "way.")
+
+
 def main_metrics(names: Sequence[str]) -> list[str]:
     """Of the metrics of a summary those that are shown first and tested, one tolerance of NSD among them."""
     chosen = []

@@ -12,8 +12,15 @@ from PIL import Image
 
 from nnunet_topo import __version__
 from nnunet_topo.files import written_at_once
-from nnunet_topo.metrics.definitions import DEFINITIONS, INTRODUCTION, title_of
-from nnunet_topo.report.comparison import LEVEL, Summary, compare, main_metrics, value_of
+from nnunet_topo.metrics.definitions import INTRODUCTION, definitions_at, title_of
+from nnunet_topo.report.comparison import (
+    LEVEL,
+    Summary,
+    compare,
+    main_metrics,
+    require_same_connectivity,
+    value_of,
+)
 from nnunet_topo.report.formatting import COLOURS, attribute, formatted, page_environment, part_of_page
 from nnunet_topo.report.strip_plot import strip_plot
 
@@ -55,6 +62,9 @@ def _require_same_settings(summaries: Mapping[str, Summary]) -> None:
                                  f"{first['settings'][key]}; evaluate all in the same way to compare them.")
 
 
+    require_same_connectivity(summaries)
+
+
 def _content(summaries: Mapping[str, Summary], pictures: Pictures, failed: Mapping[str, str]) -> dict[str, Any]:
     """All that the template shows."""
     first_name, first = next(iter(summaries.items()))
@@ -86,7 +96,8 @@ def _content(summaries: Mapping[str, Summary], pictures: Pictures, failed: Mappi
         "cases": _cases(list(order), rows, labels, pictures), "pictures_failed": dict(failed),
         "picture_note": "" if drawn == len(order) else "No picture was drawn." if not drawn
         else f"Of {drawn} of the {len(order)} cases, the worst ones (--pictures).", "introduction": INTRODUCTION,
-        "connectivity": settings["connectivity"], "definitions": DEFINITIONS,
+        "connectivity": settings["connectivity"],
+        "definitions": definitions_at(settings.get("connected_across_corners", "foreground")),
         "css": part_of_page("report.css"),
         "js": part_of_page("report.js"),
     }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnunet_topo.metrics.definitions import definition_of
-from nnunet_topo.report.comparison import LEVEL, main_metrics, value_of
+from nnunet_topo.report.comparison import LEVEL, main_metrics, require_same_connectivity, value_of
 from nnunet_topo.report.paired_tests import PairedTest, holm, paired_test
 from nnunet_topo.study.groups import UNGROUPED
 from nnunet_topo.study.settings import Run
@@ -85,6 +85,7 @@ def compare_section(
         records: run -> its record, with ``training_seconds`` and ``memory_gb``.
         tested: the metrics that are tested, and shown beside the main ones; None tests the main ones.
     """
+    require_same_connectivity({run.name: summary for run, summary in summaries.items()})
     first = next(iter(summaries))
     metrics = list(dict.fromkeys([*main_metrics(list(summaries[first]["foreground_mean"])), *(tested or ())]))
     values: dict[str, dict[str, dict[Run, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))

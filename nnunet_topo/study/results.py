@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_topo.files import written_at_once
+from nnunet_topo.metrics.definitions import FOREGROUND
 from nnunet_topo.study.comparison import Row, Section, compare_section
 from nnunet_topo.study.execution import finished
 from nnunet_topo.study.groups import UNGROUPED, groups_of
@@ -48,7 +49,8 @@ def text_of(sections: Sequence[Section], done: int, missing: Sequence[str]) -> s
                   for cost in section.costs]
         lines += ["", f"Tests: two-sided sign flips against {section.baseline}, with images as units, each image's "
                   "value being its mean over the seeds (and folds) of both; p by Holm's correction for all "
-                  f"{section.tests} tests of this section. ± is the standard deviation of the runs' means."]
+                  f"{section.tests} tests of this section. ± is the standard deviation of the runs' means. Betti "
+                  f"numbers, Betti matching and components: {FOREGROUND}."]
         for group in section.groups:
             lines += [f"\n### {group.name} ({group.images} image(s))\n",
                       "| metric | trainer | mean ± spread (runs) | difference | p | |", "|---|---|---|---|---|---|"]
