@@ -64,7 +64,7 @@ def test_counts_are_those_of_betti_matching(axes, longest, cases):
         differences = betti_error(*masks, connectivity="background")
         assert all(e >= d and (e - d) % 2 == 0 for e, d in zip(error, differences, strict=True))
         matches += matched
-    assert (matches > 2).all()
+    assert (matches > 0).all()
 
 
 @pytest.mark.parametrize("shape, sigma", [((200, 150), 2), ((40, 36, 44), 1), ((30, 30, 30), 0)])
