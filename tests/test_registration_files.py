@@ -8,7 +8,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813  its customary name
 
 from nnunet_topo.commands import register as command
-from nnunet_topo.registration.cases import read_image
+from nnunet_topo.registration import register
+from nnunet_topo.registration.cases import Case, cases_of, left_out, read_image, read_segmentation, register_case
 
 
 def values():
@@ -68,3 +69,59 @@ def test_labels_below_1_are_refused_on_the_command_line(label, tmp_path, capsys)
     assert command.main(["-fixed", file, "-moving", file, "-l", label, "-o", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert ("whole number of at least 1" if label else "is a name") in error and not (tmp_path / "out").exists()
+
+
+def cut_off(file, ending):
+    """Noise, whose file is not over before its end, without its last third, as an interrupted copy leaves it."""
+    noise = np.random.default_rng(0).integers(0, 2, (20, 30, 30)).astype(np.uint8)
+    path = file.with_name(file.name + ending)
+    sitk.WriteImage(sitk.GetImageFromArray(noise), str(path), useCompression=ending != ".nii")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    return path
+
+
+def test_simpleitk_reads_a_file_that_was_cut_off_as_if_zeros_had_followed(tmp_path):
+    read = sitk.GetArrayFromImage(sitk.ReadImage(str(cut_off(tmp_path / "a", ".nii.gz"))))
+    assert read[:10].any() and not read[16:].any()  # else the tests below show nothing
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".mha", ".nrrd"])
+@pytest.mark.parametrize("place", ["fixed", "moving", "fixed_image", "moving_image"])
+def test_a_file_that_was_cut_off_is_refused_in_each_place(place, ending, tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(values()), str(tmp_path / "whole.nii.gz"))
+    files = dict.fromkeys(("fixed", "moving", "fixed_image", "moving_image"), tmp_path / "whole.nii.gz")
+    with pytest.raises(ValueError, match=r"cut\.\S+ (is cut off or damaged|cannot be read)"):
+        register_case(Case("a", **{**files, place: cut_off(tmp_path / "cut", ending)}))
+
+
+def test_a_label_map_beside_probabilities_that_was_cut_off_is_refused(tmp_path):
+    noise = np.zeros((20, 30, 30), np.float32)
+    np.savez(tmp_path / "a.npz", probabilities=np.stack([1 - noise, noise]))
+    cut_off(tmp_path / "a", ".nii.gz")
+    with pytest.raises(ValueError, match=r"a\.nii\.gz is cut off"):
+        read_segmentation(tmp_path / "a.npz")
+
+
+def test_hidden_files_are_no_cases_and_moving_ones_alone_are_named(tmp_path, capsys):
+    fixed, moving = tmp_path / "ct", tmp_path / "mr"
+    for folder, names in ((fixed, ("a", "._a", "b.1")), (moving, ("a", "b.1", "c", "._c"))):
+        folder.mkdir()
+        for name in names:
+            (folder / f"{name}.nii.gz").write_bytes(b"")
+    cases = cases_of(fixed, moving, None, None)
+    assert [case.name for case in cases] == ["a", "b.1"] and left_out(cases, moving) == ["c"]
+    assert command.main(["-fixed", str(fixed), "-moving", str(moving), "-o", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert f"Only in {moving}, and left out: c" in printed.out and "a: Error: " in printed.err
+    assert "is empty" in printed.err and "0 of 2 case(s)" in printed.out
+
+
+def test_a_case_keeps_the_points_of_its_name():
+    assert [command._name(command.Path(f"x/a.b{ending}")) for ending in (".nii.gz", ".npz", ".mha")] == ["a.b"] * 3
+
+
+def test_a_device_that_is_not_there_is_refused_in_a_sentence():
+    image = sitk.GetImageFromArray(values())
+    for device in ("cuda:99", "gpu"):
+        with pytest.raises(ValueError, match=f"The device '{device}' cannot be used here"):
+            register(image, image, device=device)

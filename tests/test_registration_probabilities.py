@@ -147,6 +147,11 @@ def damaged(kind, whole, file):
         file.write_bytes(b"")
     elif kind == "flipped":  # within the compressed values
         file.write_bytes(whole[:200] + bytes(255 - byte for byte in whole[200:260]) + whole[260:])
+    elif kind == "flipped, not compressed":
+        with np.load(file) as content:
+            np.savez(file, **content)
+        whole = file.read_bytes()
+        file.write_bytes(whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:])
     elif kind == "text":
         file.write_text("not an archive")
     elif kind == "array":
@@ -162,8 +167,8 @@ def damaged(kind, whole, file):
                           "nan": {"probabilities": np.full((2, 9, 11, 13), np.nan)}}[kind])
 
 
-@pytest.mark.parametrize("kind", ["cut", "empty", "flipped", "text", "array", "pickle", "objects", "name", "labels",
-                                  "logits", "nan"])
+@pytest.mark.parametrize("kind", ["cut", "empty", "flipped", "flipped, not compressed", "text", "array", "pickle",
+                                  "objects", "name", "labels", "logits", "nan"])
 def test_a_damaged_file_of_probabilities_is_named_in_a_sentence(kind, tmp_path):
     file = predict(tmp_path, SimpleITKIO, soft_image(), {"background": 0, "bone": 1})
     damaged(kind, file.read_bytes(), file)

@@ -87,12 +87,15 @@ def _one(
 
 def _folder(options: argparse.Namespace, fixed: Path, moving: Path, output: Path) -> int:
     """Each case into a folder of its own, and the channels of all that are sure into one."""
-    from nnunet_topo.registration.cases import cases_of
+    from nnunet_topo.registration.cases import cases_of, left_out
 
     if options.landmarks_fixed or options.landmarks_moving:
         raise ValueError("Landmarks belong to one case; leave them out with folders.")
     cases = cases_of(fixed, moving, *(Path(folder) if folder else None
                                       for folder in (options.fixed_image, options.moving_image)))
+    alone = left_out(cases, moving)
+    if alone:
+        print(f"Only in {moving}, and left out: {', '.join(alone)}")
     sure, failed = 0, 0
     for case in cases:
         try:
@@ -148,7 +151,7 @@ def _landmarks(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _name(file: Path) -> str:
-    return file.name.split(".")[0]
+    return Path(file.name.removesuffix(".gz")).stem
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
 
-from nnunet_topo.files import write_image
+from nnunet_topo.files import files_of, require_whole, write_image
 from nnunet_topo.registration.checks import are_at_right_angles, require_volume
 from nnunet_topo.registration.labels import named_labels
 from nnunet_topo.registration.probabilities import bone_probability
@@ -51,7 +51,10 @@ def read_segmentation(file: Path, label: tuple[int, ...] | None = None) -> sitk.
 
 
 def read_image(file: Path) -> sitk.Image:
-    """A 3D image of one channel; ValueError with a sentence where it is none, cannot be read, or is sheared."""
+    """A 3D image of one channel; ValueError where it is none, cannot be read, was cut off, or is sheared."""
+    if not file.is_file():
+        raise ValueError(f"{file} cannot be read: there is no such file.")
+    require_whole(file)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
     try:
@@ -83,7 +86,7 @@ def cases_of(fixed: Path, moving: Path, images: Path | None, moving_images: Path
 
     Raises ValueError where a case lacks a file.
     """
-    names = [file.name[: -len(ENDING)] for file in sorted(fixed.glob(f"*{ENDING}")) if not file.name.startswith(".")]
+    names = [file.name[: -len(ENDING)] for file in files_of(fixed, ENDING)]
     if not names:
         raise ValueError(f"The folder {fixed} holds no segmentation *{ENDING}.")
     cases = []
@@ -97,6 +100,11 @@ def cases_of(fixed: Path, moving: Path, images: Path | None, moving_images: Path
                                  f"images CASE_0000{ENDING} in theirs.")
         cases.append(case)
     return cases
+
+
+def left_out(cases: list[Case], moving: Path) -> list[str]:
+    """Names of moving segmentations that are none of the cases, since there is no fixed one."""
+    return sorted({file.name[: -len(ENDING)] for file in files_of(moving, ENDING)} - {case.name for case in cases})
 
 
 def register_case(

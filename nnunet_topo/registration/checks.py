@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
+import torch
 from numpy.typing import NDArray
 
 from nnunet_topo.registration.labels import Label, label_numbers
@@ -52,6 +53,16 @@ def require_finite(image: sitk.Image, name: str) -> None:
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         raise ValueError(f"The {name} holds {np.count_nonzero(~np.isfinite(array))} values that are no finite numbers. "
                          "Replace them, e.g. by numpy.nan_to_num.")
+
+
+def require_device(device: torch.device | str) -> None:
+    """A device on which torch can compute here."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without the device
+        reason = (str(error).splitlines() or ["no reason given"])[0].rstrip(".")
+        raise ValueError(f"The device {str(device)!r} cannot be used here: {reason}. Take cpu, or see what "
+                         "nnUNetv2_topo_doctor says about GPUs.") from error
 
 
 def require_common_landmarks(

@@ -14,6 +14,7 @@ from nnunet_topo.registration.candidates import Candidate, refine
 from nnunet_topo.registration.checks import (
     foreground_probabilities,
     require_common_landmarks,
+    require_device,
     require_finite,
     require_same_grid,
     require_volume,
@@ -78,6 +79,7 @@ def register(
     """
     _check(fixed, moving, transform, by, fixed_image, moving_image, moved_skeleton)
     require_common_landmarks(fixed_landmarks, moving_landmarks)
+    require_device(device)
     pair = Pair(*shapes_of(fixed, moving, label, moving_label, seed=seed, device=device), fixed_image, moving_image)
     best, gap = linear_fit(pair, "affine" if transform == "deformable" else transform, by, progress)
     deformed = None
