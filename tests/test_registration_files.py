@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  its customary name
 
 from nnunet_topo.commands import register as command
+from nnunet_topo.registration import cases as cases_module
 from nnunet_topo.registration import register
-from nnunet_topo.registration.cases import Case, cases_of, left_out, read_image, read_segmentation, register_case
+from nnunet_topo.registration.cases import (
+    Case,
+    cases_of,
+    left_out,
+    read_image,
+    read_segmentation,
+    register_case,
+    write_channels,
+)
 
 
 def values():
@@ -125,3 +136,22 @@ def test_a_device_that_is_not_there_is_refused_in_a_sentence():
     for device in ("cuda:99", "gpu"):
         with pytest.raises(ValueError, match=f"The device '{device}' cannot be used here"):
             register(image, image, device=device)
+
+
+def test_of_two_channels_both_are_written_or_neither(tmp_path, monkeypatch):
+    image = sitk.GetImageFromArray(values())
+    result = SimpleNamespace(sure=True, moved_image=image)
+    case = Case("a", tmp_path / "x", tmp_path / "y")
+
+    def no_room_for_the_second(image, path):
+        if "_0001" in str(path):
+            raise OSError("no room")
+        sitk.WriteImage(image, str(path))
+
+    monkeypatch.setattr(cases_module, "write_image", no_room_for_the_second)
+    with pytest.raises(OSError, match="no room"):
+        write_channels(case, result, {"fixed_image": image}, tmp_path / "channels")
+    assert not list((tmp_path / "channels").iterdir())
+    monkeypatch.undo()
+    files = write_channels(case, result, {"fixed_image": image}, tmp_path / "channels")
+    assert sorted((tmp_path / "channels").iterdir()) == files and len(files) == 2

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  its customary name
 
-from nnunet_topo.files import files_of, require_whole, write_image
+from nnunet_topo.files import files_of, require_whole, write_image, written_at_once
 from nnunet_topo.registration.checks import are_at_right_angles, require_volume
 from nnunet_topo.registration.labels import named_labels
 from nnunet_topo.registration.probabilities import bone_probability
@@ -129,13 +129,14 @@ def register_case(
 def write_channels(case: Case, result: Registration, images: dict[str, Any], folder: Path) -> list[Path]:
     """CASE_0000 as it is and, on its grid, CASE_0001: the channels of a raw dataset of nnU-Net.
 
-    Written for sure results only, and only where both images are there.
+    Written for sure results only, and only where both images are there; both or neither, since nnU-Net would take one
+    alone for a broken case.
     """
     if not result.sure or result.moved_image is None or images["fixed_image"] is None:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for number, image in enumerate((images["fixed_image"], result.moved_image)):
-        files.append(folder / f"{case.name}_{number:04d}{ENDING}")
-        write_image(image, files[-1])
+    files = [folder / f"{case.name}_{number:04d}{ENDING}" for number in range(2)]
+    with written_at_once(files[0]) as one, written_at_once(files[1]) as two:
+        write_image(images["fixed_image"], one)
+        write_image(result.moved_image, two)
     return files
