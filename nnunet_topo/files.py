@@ -20,8 +20,8 @@ from nnunet_topo.whole_files import require_whole
 if TYPE_CHECKING:
     import SimpleITK
 
-__all__ = ["NotWrittenError", "files_of", "require_name", "require_whole", "unfinished_folder", "write_image",
-           "write_json", "written_at_once"]
+__all__ = ["NotWrittenError", "files_of", "require_name", "require_whole", "require_written", "unfinished_folder",
+           "write_image", "write_json", "written_at_once"]
 _A_DAY = 24 * 60 * 60  # in seconds
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{number}" for device in ("com", "lpt") for number in "123456789")}
 _LONGEST_NAME = 200  # bytes, of 255 that most file systems allow; endings come on top
@@ -101,10 +101,15 @@ def write_image(image: SimpleITK.Image, path: str | os.PathLike[str], **options:
 
     with written_at_once(path) as temporary:
         SimpleITK.WriteImage(image, str(temporary), **options)
-        try:
-            require_whole(temporary)
-        except ValueError as error:
-            raise RuntimeError(f"{path} was not written as a whole; check its disk.") from error
+        require_written(temporary, Path(path))
+
+
+def require_written(file: Path, path: Path) -> None:
+    """RuntimeError where a writer, which may say nothing of a full disk, left ``file`` for ``path`` cut off."""
+    try:
+        require_whole(file)
+    except ValueError as error:
+        raise RuntimeError(f"{path} was not written as a whole; check its disk.") from error
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -197,7 +198,8 @@ def test_stopped_between_any_two_steps_the_next_run_completes_the_case(moment, a
             patch.setattr(application.os, "replace", stop)
         else:
             calls = iter([shutil.rmtree, stop])
-            patch.setattr(application.shutil, "rmtree", lambda *a, **k: next(calls, stop)(*a, **k))
+            ours = SimpleNamespace(rmtree=lambda *a, **k: next(calls, stop)(*a, **k))  # write_json has its own
+            patch.setattr(application, "shutil", ours)
         assert main(arguments) == 130
     assert main(arguments) == 0
     assert contents(tmp_path / "out") == wanted
@@ -255,6 +257,16 @@ def test_a_bad_case_is_named_and_the_others_are_written(arguments, tmp_path, cap
     assert main(arguments) == 1
     assert "1 case(s) could not be post-processed" in capsys.readouterr().err
     assert sorted(file.name for file in (tmp_path / "out").glob("*.nii.gz")) == ["case_0.nii.gz", "case_2.nii.gz"]
+
+
+def test_a_label_map_that_was_cut_off_by_a_full_disk_is_not_written(arguments, tmp_path, monkeypatch, capsys):
+    def full(reader, labels, file, properties):  # as SimpleITK does, without a word
+        Path(file).write_bytes(b"")
+
+    monkeypatch.setattr("nnunetv2.imageio.simpleitk_reader_writer.SimpleITKIO.write_seg", full)
+    assert main(arguments) == 1
+    assert f"{tmp_path / 'out' / 'case_0.nii.gz'} was not written as a whole; check its disk" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
 
 
 def test_labels_that_dataset_json_does_not_have_are_refused(arguments, tmp_path, capsys):

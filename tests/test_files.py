@@ -107,13 +107,15 @@ def test_a_writer_that_stops_short_on_a_disk_with_room_is_not_believed(tmp_path,
     assert not any(tmp_path.iterdir())
 
 
-def test_what_is_unfinished_is_not_a_file_beside_the_others(tmp_path):
-    # nnU-Net takes each file of a folder of images for one, also a hidden one
+def test_what_is_unfinished_is_no_case_for_nnunet(tmp_path):
+    from nnunetv2.utilities.utils import get_identifiers_from_splitted_dataset_folder as cases_of
+
+    (tmp_path / ".hidden_0000.nii.gz").write_text("")  # it takes hidden files too
     with written_at_once(tmp_path / "case_0000.nii.gz") as temporary:
         temporary.write_text("a half")
         assert temporary.name == "case_0000.nii.gz"  # by its end the format is chosen
-        assert [entry.is_dir() and entry.name.startswith(".") for entry in tmp_path.iterdir()] == [True]
-    assert os.listdir(tmp_path) == ["case_0000.nii.gz"]
+        assert len(os.listdir(tmp_path)) == 2 and list(cases_of(str(tmp_path), ".nii.gz")) == [".hidden"]
+    assert list(cases_of(str(tmp_path), ".nii.gz")) == [".hidden", "case"]
 
 
 def test_a_name_as_long_as_the_disk_takes_can_be_written(tmp_path):

@@ -13,7 +13,7 @@ from nnunet_topo.commands import register
 from nnunet_topo.commands.guard import guarded
 from nnunet_topo.registration import SIMILARITIES, TRANSFORMS
 
-COMMANDS = ("convert", "demo", "doctor", "evaluate", "register", "study", "trainers")
+COMMANDS = ("apply_postprocessing", "convert", "demo", "doctor", "evaluate", "register", "study", "trainers")
 KEPT = "All is kept."
 
 

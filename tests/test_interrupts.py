@@ -45,6 +45,7 @@ def interrupted(command: Sequence[str], when: Callable[[str, int], bool], folder
 
 
 ARGUMENTS = {
+    "apply_postprocessing": ["here", "there", "-pp", "here.json"],
     "convert": ["drive", "here", "-d", "1"],
     "demo": ["--output", "here"],
     "doctor": [],

@@ -7,27 +7,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunet_topo.nnunet.evaluation import default_num_processes
-from nnunet_topo.postprocessing import apply_postprocessing, read_postprocessing
-from nnunet_topo.postprocessing.application import SETTINGS
-from nnunet_topo.postprocessing.dataset import dataset_of
+from nnunetv2.configuration import default_num_processes
+
+from nnunet_topo.commands.guard import guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Post-process, write, print; 0 where every case is written, otherwise 1 with the reason in a sentence."""
     options = _parser().parse_args(arguments)
+    return guarded(lambda: _apply(options), stopped="The finished cases are kept; the same command goes on with the "
+                   "others.")
+
+
+def _apply(options: argparse.Namespace) -> int:
+    from nnunet_topo.postprocessing import apply_postprocessing, read_postprocessing
+    from nnunet_topo.postprocessing.application import SETTINGS
+    from nnunet_topo.postprocessing.dataset import dataset_of
+
     source, output = Path(options.input), Path(options.output)
-    try:
-        settings = read_postprocessing(options.pp)
-        dataset = dataset_of(options.djfile or source / "dataset.json", options.pfile or source / "plans.json")
-        result = apply_postprocessing(source, output, settings, scheme=dataset.scheme, file_ending=dataset.file_ending,
-                                      reader_writer=dataset.reader_writer, processes=options.np)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped. The finished cases are kept; the same command goes on with the others.", file=sys.stderr)
-        return 130
+    settings = read_postprocessing(options.pp)
+    dataset = dataset_of(options.djfile or source / "dataset.json", options.pfile or source / "plans.json")
+    result = apply_postprocessing(source, output, settings, scheme=dataset.scheme, file_ending=dataset.file_ending,
+                                  reader_writer=dataset.reader_writer, processes=options.np)
     cases, failed = result["cases"], result["failed"]
     for name in dataset.scheme.names:
         lost, gained = (sum(case[name][change] for case in cases.values()) for change in ("lost", "gained"))

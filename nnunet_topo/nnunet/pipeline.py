@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from nnunet_topo.disk import writing
-from nnunet_topo.files import files_of, require_whole, write_json
+from nnunet_topo.files import files_of, require_written, write_json
 from nnunet_topo.nnunet.raw_cases import channels_of
 from nnunet_topo.nnunet.seeds import fix_seed, seed_everything
 from nnunet_topo.nnunet_folders import FOLDERS
@@ -203,10 +203,7 @@ def predict(
     with writing(output):
         predictor.predict_from_files_sequential(files, str(output), save_probabilities=probabilities)
         for file in files_of(output, ending):  # its writers say nothing of a full disk
-            try:
-                require_whole(file)
-            except ValueError as error:
-                raise RuntimeError(f"{file} was not written as a whole; check its disk.") from error
+            require_written(file, file)
     return output
 
 

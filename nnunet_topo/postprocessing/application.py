@@ -16,7 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunet_topo import __version__
-from nnunet_topo.files import files_of, write_json
+from nnunet_topo.disk import writing
+from nnunet_topo.files import files_of, require_written, write_json
 from nnunet_topo.nnunet.label_maps import LabelMap, read_label_map, require_known_labels
 from nnunet_topo.nnunet.reading import stamp_of
 from nnunet_topo.postprocessing.label_maps import postprocess_labels
@@ -165,7 +166,9 @@ def _apply(task: ApplyTask) -> dict[str, Any]:
         written = folder / task.label_map.name
         with redirect_stdout(io.StringIO()):  # readers print
             array, properties = task.reader.read_seg(str(task.label_map))
-            task.reader.write_seg(labels.reshape(array.shape[1:]), str(written), properties)
+            with writing(task.result):
+                task.reader.write_seg(labels.reshape(array.shape[1:]), str(written), properties)
+                require_written(written, task.result)
         task.result.unlink(missing_ok=True)
         write_json(task.record, {"stamp": task.stamp, "voxels": counts})
         for file in sorted(folder.iterdir(), key=lambda file: file == written):
