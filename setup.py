@@ -63,8 +63,8 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         entry_points={
             "console_scripts": [
                 f"nnUNetv2_topo_{command} = nnunet_topo.commands.{command}:main"
-                for command in ("apply_postprocessing", "convert", "demo", "doctor", "evaluate", "register", "study",
-                                "trainers")
+                for command in ("apply_postprocessing", "convert", "demo", "doctor", "evaluate", "find_postprocessing",
+                                "register", "study", "trainers")
             ]
         },
         cmdclass={"build_py": BuildPy},

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ def outcomes(function: Callable[[Any], Any], tasks: Sequence[Any], processes: in
 
     Args:
         function: importable by its name; tasks and results can be pickled.
-        tasks: its arguments.
+        tasks: its arguments; a list may grow until the last of its results has been looked at.
         processes: how many are started, by spawn; with 0 the calling process does the work.
     """
     if processes < 0:
@@ -43,25 +42,27 @@ def outcomes(function: Callable[[Any], Any], tasks: Sequence[Any], processes: in
         for index, task in enumerate(tasks):
             yield index, _outcome(function, task)
         return
-    waiting = deque(range(len(tasks)))
     busy: dict[Any, tuple[BaseProcess, int]] = {}  # by the connection to the process
+    idle: list[tuple[BaseProcess, Any]] = []
     started: list[BaseProcess] = []
+    given = 0
 
-    def give_next_task(process: BaseProcess, connection: Any) -> None:
-        index = waiting.popleft()
-        busy[connection] = process, index
-        with suppress(OSError):  # it has just died, which receiving will tell
-            connection.send(tasks[index])
-
-    def start() -> None:
-        with interrupts_deferred():
-            process, connection = _start(function)
-            started.append(process)
-        give_next_task(process, connection)
+    def give_tasks() -> None:
+        nonlocal given
+        while given < len(tasks) and len(busy) < processes:
+            if idle:
+                process, connection = idle.pop()
+            else:
+                with interrupts_deferred():
+                    process, connection = _start(function)
+                    started.append(process)
+            busy[connection] = process, given
+            given += 1
+            with suppress(OSError):  # it has just died, which receiving will tell
+                connection.send(tasks[given - 1])
 
     try:
-        for _ in range(min(processes, len(tasks))):
-            start()
+        give_tasks()
         while busy:
             ready: list[Any] = wait(list(busy))
             for connection in ready:
@@ -71,14 +72,11 @@ def outcomes(function: Callable[[Any], Any], tasks: Sequence[Any], processes: in
                 except (EOFError, OSError):
                     process.join()
                     outcome = Failure(_of_death(process.exitcode))
-                    if waiting:
-                        start()
                 else:
-                    if waiting:
-                        give_next_task(process, connection)
-                    else:
-                        connection.close()  # the process ends
+                    idle.append((process, connection))
+                give_tasks()
                 yield index, outcome
+            give_tasks()  # those that came while the results were looked at
     finally:
         for process in started:
             process.terminate()

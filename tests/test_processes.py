@@ -50,6 +50,18 @@ def test_a_file_that_cannot_be_used_is_named_in_a_sentence(tmp_path):
     assert failure.reason == f"{tmp_path / 'none'} cannot be used: it does not exist. Check the path."
 
 
+@pytest.mark.parametrize("processes", [0, 1])
+def test_tasks_that_come_with_the_last_result_are_done_by_the_same_processes(processes):
+    tasks, results = [1, 2], []
+    for index, outcome in outcomes(half, tasks, processes):
+        results.append((index, outcome))
+        if len(results) == 2:
+            before = multiprocessing.active_children()
+            tasks += [8, 10]
+    assert results == [(0, 0.5), (1, 1.0), (2, 4.0), (3, 5.0)]
+    assert len(before) == processes and not multiprocessing.active_children()
+
+
 def test_an_unexpected_exception_comes_with_its_type_and_place():
     ((_, failure),) = outcomes(half, ["text"], 0)
     assert failure.reason.startswith("TypeError: ") and "(test_processes.py, line " in failure.reason

@@ -1,0 +1,132 @@
+"""``nnUNetv2_topo_find_postprocessing``: choose on validation predictions how to correct the topology of others."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunet_topo.nnunet.evaluation import default_num_processes
+from nnunet_topo.postprocessing import Operations, Postprocessing, find_postprocessing, write_postprocessing
+from nnunet_topo.postprocessing.candidates import DEFAULT_METRIC, METRICS
+from nnunet_topo.postprocessing.choice import Tolerances
+from nnunet_topo.postprocessing.dataset import dataset_of
+from nnunet_topo.postprocessing.settings import UNITS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Search, write, print; 0 where the settings are written, otherwise 1 with the reason in a sentence."""
+    options = _parser().parse_args(arguments)
+    folders = [Path(folder) for folder in options.predictions]
+    output = Path(options.o)
+    try:
+        if output.is_dir():
+            raise ValueError(f"-o is a file here, for the settings; {output} is a folder.")
+        if not output.resolve().parent.is_dir():
+            raise ValueError(f"The folder {output.resolve().parent} of -o does not exist. Make it first.")
+        dataset = dataset_of(options.djfile or folders[0] / "dataset.json", options.pfile or folders[0] / "plans.json")
+        settings = find_postprocessing(options.labels, folders, scheme=dataset.scheme, file_ending=dataset.file_ending,
+                                       reader_writer=dataset.reader_writer, processes=options.np, metric=options.metric,
+                                       tolerances=Tolerances(options.tolerance, options.tolerance_cldice))
+        write_postprocessing(output, settings)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. Nothing was written.", file=sys.stderr)
+        return 130
+    print(_text(settings))
+    print(f"\nWritten: {output}. Apply it by nnUNetv2_topo_apply_postprocessing INPUT OUTPUT -pp {output}")
+    return 0
+
+
+def _text(settings: Postprocessing) -> str:
+    """What was chosen and what it gains, label by label and image by image."""
+    chosen: Mapping[str, Any] = settings.chosen or {}
+    lines = [f"{chosen['images']} image(s), {chosen['metric']}"]
+    if not chosen["probabilities"]:
+        lines.append("There are no probabilities (.npz), so gaps were not searched; validate with --npz to have them.")
+    for name, operations in zip(settings.names, settings.operations, strict=True):
+        gains = chosen["regions"][name]
+        lines += ["", f"{name}: {_in_words(operations, UNITS[settings.axes])}", "",
+                  "| | error | by dimension | Dice | clDice |", "|---|---|---|---|---|"]
+        for row, title in (("predicted", "predicted"), ("post_processed", "post-processed"),
+                           ("leave_one_out", "leave-one-out")):
+            means = gains[row]
+            errors = ", ".join(f"{error:.2f}" for error in means["errors"])
+            lines.append(f"| {title} | {means['error']:.2f} | {errors} | {_share(means['dice'])} | "
+                         f"{_share(means['cl_dice'])} |")
+        lines += ["", "| image | predicted | post-processed | leave-one-out |", "|---|---|---|---|"]
+        lines += [f"| {image} | {scores['predicted']['error']} | {scores['post_processed']['error']} | "
+                  f"{scores['leave_one_out']['error']} |" for image, scores in gains["images"].items()]
+    return "\n".join(lines)
+
+
+def _in_words(operations: Operations, unit: str) -> str:
+    if operations.neutral:
+        return "nothing was chosen, for nothing lowers the error by more than chance within the tolerances"
+    specks = [part for part, there in (
+        (f"smaller than {operations.specks_smaller_than:g} {unit}", operations.specks_smaller_than > 0),
+        (f"nowhere likelier than {operations.specks_peak_below:g}", operations.specks_peak_below > 0)) if there]
+    parts = [f"close gaps (tau {operations.gaps_tau:g})"] if operations.gaps_tau < 0.5 else []
+    if specks:
+        parts.insert(0 if operations.order == "specks_first" else 1, f"drop pieces {' or '.join(specks)}")
+    if operations.holes_smaller_than > 0:
+        parts.append(f"fill holes smaller than {operations.holes_smaller_than:g} {unit}")
+    if operations.tunnels_smaller_than > 0:
+        parts.append(f"close tunnels by plugs smaller than {operations.tunnels_smaller_than:g} {unit}")
+    if operations.pieces is not None:
+        parts.append(f"keep the {operations.pieces} largest piece(s)")
+    return ", then ".join(parts)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_topo_find_postprocessing",
+        description="Chooses for each label or region which pieces to drop, which gaps to close and which holes to "
+        "fill, on predictions whose truth is known: nnU-Net's validation folders of one or several folds, or a folder "
+        "of cross-validation results. Gaps need probabilities (.npz beside the predictions: nnUNetv2_train ... --npz). "
+        "Writes the settings with what they gain, for nnUNetv2_topo_apply_postprocessing.")
+    parser.add_argument("labels", metavar="LABELS", help="folder with gt segmentations")
+    parser.add_argument("predictions", metavar="PREDICTIONS", nargs="+",
+                        help="folder(s) with predictions, such as fold_0/validation; each case in one of them")
+    parser.add_argument("-djfile", help="[OPTIONAL] dataset.json file. Default: the one in PREDICTIONS")
+    parser.add_argument("-pfile", help="[OPTIONAL] plans.json file. Default: the one in PREDICTIONS")
+    parser.add_argument("-o", default="postprocessing.json",
+                        help="[OPTIONAL] output file. Default: postprocessing.json")
+    parser.add_argument("-np", type=_count, default=default_num_processes,
+                        help="[OPTIONAL] number of processes used, each with one case in memory; 0: none besides this "
+                        f"one. Default: {default_num_processes}")
+    parser.add_argument("--metric", choices=tuple(METRICS), default=DEFAULT_METRIC,
+                        help=f"[OPTIONAL] what is lowered. Default: {DEFAULT_METRIC}")
+    parser.add_argument("--tolerance", type=_tolerance, default=Tolerances().dice,
+                        help=f"[OPTIONAL] by how much mean Dice may fall. Default: {Tolerances().dice}")
+    parser.add_argument("--tolerance_cldice", type=_tolerance, default=Tolerances().cl_dice,
+                        help=f"[OPTIONAL] by how much mean clDice may fall. Default: {Tolerances().cl_dice}")
+    return parser
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a tolerance from 0 to 1")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
