@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_topo.nnunet.evaluation import default_num_processes
+from nnunetv2.configuration import default_num_processes
+
+from nnunet_topo.commands.guard import guarded
 from nnunet_topo.postprocessing import Operations, Postprocessing, find_postprocessing, write_postprocessing
 from nnunet_topo.postprocessing.candidates import DEFAULT_METRIC, METRICS
 from nnunet_topo.postprocessing.choice import Tolerances
@@ -19,24 +21,21 @@ from nnunet_topo.postprocessing.settings import UNITS
 def main(arguments: Sequence[str] | None = None) -> int:
     """Search, write, print; 0 where the settings are written, otherwise 1 with the reason in a sentence."""
     options = _parser().parse_args(arguments)
+    return guarded(lambda: _find(options), stopped="Nothing was written.")
+
+
+def _find(options: argparse.Namespace) -> int:
     folders = [Path(folder) for folder in options.predictions]
     output = Path(options.o)
-    try:
-        if output.is_dir():
-            raise ValueError(f"-o is a file here, for the settings; {output} is a folder.")
-        if not output.resolve().parent.is_dir():
-            raise ValueError(f"The folder {output.resolve().parent} of -o does not exist. Make it first.")
-        dataset = dataset_of(options.djfile or folders[0] / "dataset.json", options.pfile or folders[0] / "plans.json")
-        settings = find_postprocessing(options.labels, folders, scheme=dataset.scheme, file_ending=dataset.file_ending,
-                                       reader_writer=dataset.reader_writer, processes=options.np, metric=options.metric,
-                                       tolerances=Tolerances(options.tolerance, options.tolerance_cldice))
-        write_postprocessing(output, settings)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped. Nothing was written.", file=sys.stderr)
-        return 130
+    if output.is_dir():
+        raise ValueError(f"-o is a file here, for the settings; {output} is a folder.")
+    if not output.resolve().parent.is_dir():
+        raise ValueError(f"The folder {output.resolve().parent} of -o does not exist. Make it first.")
+    dataset = dataset_of(options.djfile or folders[0] / "dataset.json", options.pfile or folders[0] / "plans.json")
+    settings = find_postprocessing(options.labels, folders, scheme=dataset.scheme, file_ending=dataset.file_ending,
+                                   reader_writer=dataset.reader_writer, processes=options.np, metric=options.metric,
+                                   tolerances=Tolerances(options.tolerance, options.tolerance_cldice))
+    write_postprocessing(output, settings)
     print(_text(settings))
     print(f"\nWritten: {output}. Apply it by nnUNetv2_topo_apply_postprocessing INPUT OUTPUT -pp {output}")
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from nnunet_topo import __version__
 from nnunet_topo.disk import writing
-from nnunet_topo.files import files_of, require_written, write_json
+from nnunet_topo.files import files_of, require_written, unfinished_folder, write_json
 from nnunet_topo.nnunet.label_maps import LabelMap, read_label_map, require_known_labels
 from nnunet_topo.nnunet.reading import stamp_of
 from nnunet_topo.postprocessing.label_maps import postprocess_labels
@@ -100,7 +99,10 @@ def apply_postprocessing(
     if foreign:
         raise ValueError(f"{output} holds label maps that this command did not write, e.g. {foreign[0]}. Choose "
                          "another output folder, or move them away.")
-    _remove_leftovers(output)
+    for folder in (output, output / RECORDS):
+        if folder.is_dir():
+            with unfinished_folder(folder):  # removes what a process that was killed had not finished
+                pass
     cases, failed = {}, {}
     for task in tasks:
         record = _known_record(task)
@@ -159,10 +161,8 @@ def _apply(task: ApplyTask) -> dict[str, Any]:
                                           for index, name in enumerate(task.scheme.names))}
     # Writers put further files beside some formats. They are all written into a folder of their own, then moved, the
     # label map last; before it moves, no older one is there, so that record and label map always belong together.
-    folder = task.output / RECORDS / f"{task.case}.part"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
+    task.record.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished_folder(task.output) as folder:
         written = folder / task.label_map.name
         with redirect_stdout(io.StringIO()):  # readers print
             array, properties = task.reader.read_seg(str(task.label_map))
@@ -173,8 +173,6 @@ def _apply(task: ApplyTask) -> dict[str, Any]:
         write_json(task.record, {"stamp": task.stamp, "voxels": counts})
         for file in sorted(folder.iterdir(), key=lambda file: file == written):
             os.replace(file, task.output / file.name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return counts
 
 
@@ -192,15 +190,6 @@ def postprocessed(
         wanted = [index for index, chosen in enumerate(settings.operations) if chosen.needs_probabilities]
         case = read_probabilities(probabilities, label_map.file, label_map.labels, scheme, wanted, label_map.spacing)
     return postprocess_labels(label_map.labels, label_map.spacing, scheme, settings.operations, case)
-
-
-def _remove_leftovers(output: Path) -> None:
-    """What a process that was killed had not yet finished."""
-    for folder in (output / RECORDS, output):
-        for leftover in folder.glob(".*.part.json") if folder.is_dir() else ():
-            leftover.unlink()
-    for leftover in (output / RECORDS).glob("*.part"):
-        shutil.rmtree(leftover)
 
 
 def _known_record(task: ApplyTask) -> dict[str, Any] | None:
