@@ -46,7 +46,7 @@ def unfinished_folder(parent: Path) -> Iterator[Path]:
 
     It is a folder since nnU-Net takes each file of a folder of images, also a hidden one, for a case.
     """
-    _remove_leftovers(parent)
+    remove_leftovers(parent)
     folder = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{_place()}-{os.getpid()}-", dir=parent))
     try:
         yield folder
@@ -55,8 +55,8 @@ def unfinished_folder(parent: Path) -> Iterator[Path]:
 
 
 @cache
-def _remove_leftovers(parent: Path) -> None:
-    """Once a process, for listing a folder for each file would take long."""
+def remove_leftovers(parent: Path) -> None:
+    """Once a command, for listing a folder for each file would take long."""
     for folder in parent.glob(f"{UNFINISHED}*"):
         if _is_left(folder):
             shutil.rmtree(folder, ignore_errors=True)

@@ -138,7 +138,7 @@ def test_the_next_process_removes_what_a_killed_one_left(tmp_path):
 def test_what_a_process_that_lives_has_not_finished_is_left_alone(tmp_path):
     with unfinished_folder(tmp_path) as folder:
         (folder / "half").write_text("")
-        files._remove_leftovers.cache_clear()
+        files.remove_leftovers.cache_clear()
         write_json(tmp_path / "b.json", {})
         assert (folder / "half").exists()
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from nnunet_topo.disk import NotWrittenError, in_words, require_unicode
+from nnunet_topo.files import remove_leftovers
 from nnunet_topo.processes import pools_spared_of_interrupts
 
 INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
@@ -31,6 +32,7 @@ def guarded(work: Callable[[], int | None], *, stopped: str) -> int:
     for stream in (sys.stdout, sys.stderr):  # names of files, and ±, that a terminal's encoding does not have
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    remove_leftovers.cache_clear()  # of a command that was killed meanwhile
     try:
         for argument in sys.argv[1:]:
             require_unicode(argument)
