@@ -19,7 +19,6 @@ from skimage import io
 from test_postprocessing_labels import case_of
 from tifffile import imwrite
 
-from nnunet_topo import files
 from nnunet_topo.commands.apply_postprocessing import main
 from nnunet_topo.postprocessing import Operations, application, postprocess_labels, write_postprocessing
 
@@ -171,7 +170,6 @@ def test_killed_at_any_moment_and_started_again_it_writes_the_same_files(argumen
     for share in (0.2, 0.5, 0.7, 0.5, None):
         child = os.fork()  # a process that need not import nnU-Net first
         if child == 0:
-            files._remove_leftovers.cache_clear()  # as in a process that has just started
             os._exit(main(arguments))
         if share is not None:
             time.sleep(share * duration)
