@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -21,6 +22,7 @@ from nnunet_topo.files import write_json
 from nnunet_topo.nnunet.label_maps import read_label_map, require_same_grid
 from nnunet_topo.nnunet.reading import read_array
 from nnunet_topo.nnunet.scoring import score_predictions
+from nnunet_topo.nnunet.validation import write_validation_summary
 from nnunet_topo.report.case_picture import case_picture
 from nnunet_topo.report.evaluation_pictures import PictureTask, draw_case
 
@@ -243,3 +245,19 @@ def test_an_image_that_was_cut_off_is_refused(tmp_path):
     assert SimpleITK.ReadImage(str(tmp_path / "case_0000.nii.gz")).GetSize() == (9, 9, 9)  # without a word
     with pytest.raises(ValueError, match="cut off or damaged"):
         read_array([tmp_path / "case_0000.nii.gz"], SimpleITKIO(), "image")
+
+
+def test_a_validation_of_3d_tiff_has_the_spacing_of_its_predictions(tmp_path):
+    """nnU-Net copies the label maps without their spacing files into gt_segmentations."""
+    folders = tiff_pair(tmp_path, None, KNOWN)
+    folders[0].rename(tmp_path / "gt_segmentations")
+    (tmp_path / "fold_0").mkdir()
+    folders[1].rename(tmp_path / "fold_0" / "validation")
+    dataset_files(tmp_path, "classes", reader="Tiff3DIO", ending=".tif")
+    plans, dataset = (json.loads((tmp_path / name).read_text()) for name in ("plans.json", "dataset.json"))
+    said = []
+    write_validation_summary(SimpleNamespace(
+        output_folder=str(tmp_path / "fold_0"), plans_manager=SimpleNamespace(plans=plans), dataset_json=dataset,
+        preprocessed_dataset_folder_base=str(tmp_path), print_to_log_file=lambda *words, **_: said.append(words[0])))
+    summary = json.loads((tmp_path / "fold_0" / "validation" / "summary_topology.json").read_text())
+    assert summary["mean"]["1"]["hausdorff_mm"] == 5 and "NOTE" not in "".join(said)
