@@ -47,3 +47,11 @@ def test_betti_matching_picture_shows_what_it_says(tmp_path):
     assert ring[0].counts[2] == 0 and betti_matching(crop, true_crop)[1].counts[2] == 1  # only the tree lacks a loop
     script.draw(tmp_path / "betti_matching.png")
     assert (tmp_path / "betti_matching.png").stat().st_size < 300_000
+
+
+def test_post_processing_in_the_picture_brings_pieces_to_those_of_the_label(tmp_path):
+    script = load("make_postprocessing_picture")
+    reference, prediction, cleaned = script.steps()
+    assert betti_numbers(prediction)[0] > 20 and betti_numbers(cleaned)[0] == betti_numbers(reference)[0] == 1
+    script.draw(tmp_path / "postprocessing.png")
+    assert (tmp_path / "postprocessing.png").stat().st_size < 100_000

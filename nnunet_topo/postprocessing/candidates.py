@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
-from inspect import signature
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +18,11 @@ from nnunet_topo.postprocessing.operations import close_gaps, drop_specks, fill_
 from nnunet_topo.postprocessing.settings import Operations
 from nnunet_topo.skeletons import thin
 
-METRICS: dict[str, Callable[[Mask, Mask], tuple[int, ...]]] = {"betti_error": betti_error}
-if "connectivity" in signature(betti_matching_error).parameters:
-    # At the other connectivity a bridge of one voxel's thickness is none where it runs diagonally.
-    _matching = partial(betti_matching_error, connectivity="foreground")  # type: ignore[call-arg]
-    METRICS = {"betti_matching_error": _matching, **METRICS}
-DEFAULT_METRIC = next(iter(METRICS))
+METRICS: dict[str, Callable[[Mask, Mask], tuple[int, ...]]] = {
+    "betti_matching_error": betti_matching_error,
+    "betti_error": betti_error,
+}  # of an 8- or 26-connected foreground: at the other connectivity a thin bridge is none where it runs diagonally
+DEFAULT_METRIC = "betti_matching_error"
 
 
 class Scores(NamedTuple):
