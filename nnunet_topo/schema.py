@@ -70,15 +70,14 @@ def read_value(what: str, value: Any, hint: Any) -> Any:
     raise ValueError(f"{wrong} {short(inner)}{'' if inner is value else f' in {short(value)}'}.")
 
 
-def read_json(file: Path, hints: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A JSON file of names and values; ValueError with its name where it is damaged or does not fit ``hints``."""
+def read_json(file: Path, values: Any = Any) -> dict[str, Any]:
+    """A JSON file of names and values; ValueError with its name where it is damaged or a value does not fit."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged or not JSON ({error}).") from error
-    if hints is None:
-        hints = dict.fromkeys(content, Any) if isinstance(content, Mapping) else {}
-    return read_entries(str(file), content, hints, owner="This file")
+    return read_entries(str(file), content, dict.fromkeys(content, values) if isinstance(content, dict) else {},
+                        owner="It")  # fmt: skip
 
 
 def words(hint: Any, *, many: bool = False) -> str:

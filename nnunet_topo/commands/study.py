@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check, run what is not finished, write the results; 0, or 1 where anything failed, with the reason."""
     options = _parser().parse_args(arguments)
     return guarded(lambda: _study(options), stopped="The same command goes on: finished runs are kept, others continue "
-                   "from their last checkpoint.")
+                   "from their last checkpoint. Jobs that SLURM has already stay in its queue.")
 
 
 def _study(options: argparse.Namespace) -> int:
@@ -35,9 +35,9 @@ def _study(options: argparse.Namespace) -> int:
 
 def _all(options: argparse.Namespace, study: Study, runs: Sequence[Run]) -> int:
     from nnunet_topo.study.checks import waiting_runs
-    from nnunet_topo.study.execution import failure
-    from nnunet_topo.study.launch import run_here, submit_to_slurm
+    from nnunet_topo.study.launch import run_here
     from nnunet_topo.study.results import write_results
+    from nnunet_topo.study.slurm import submit_to_slurm
 
     waiting = waiting_runs(runs)
     if options.print_only:
@@ -46,20 +46,19 @@ def _all(options: argparse.Namespace, study: Study, runs: Sequence[Run]) -> int:
         return 0
     print(f"{len(runs)} run(s), of which {len(runs) - len(waiting)} are finished.")
     failed: dict[str, str] = {}
-    under_way: dict[str, str] = {}
+    jobs: dict[str, str] = {}
     if study.executor.kind == "slurm" and waiting:
-        for run in waiting:
-            if (why := failure(run)) is not None:
-                print(f"{run.name} failed before: {why}")
-        under_way = submit_to_slurm(waiting, study.executor, study.output)
+        jobs, again = submit_to_slurm(waiting, study.executor, study.output)
+        for name, why in again.items():
+            print(f"{name} had ended: {why}. It is submitted again, as job {jobs[name]}.")
     elif waiting:
         failed = run_here(waiting, study.executor)
     if len(waiting_runs(runs)) < len(runs):
         for file in write_results(study, runs):
             print(f"Written: {file}")
-    if under_way:
-        print(f"{len(under_way)} run(s) are jobs of SLURM: {', '.join(dict.fromkeys(under_way.values()))}. The same "
-              "command writes the results of those that have finished, and submits again those that have failed.")
+    if jobs:
+        print(f"{len(jobs)} run(s) are jobs of SLURM: {', '.join(jobs.values())}. The same command writes the results "
+              "of those that have finished, and submits again those that have failed or were cancelled.")
     if failed:
         print(f"Error: {len(failed)} run(s) failed; the others are kept, and the same command tries these again:",
               file=sys.stderr)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_topo.files import write_json
+from nnunet_topo.schema import read_json
 from nnunet_topo.study.settings import Run
 
 RECORD, STARTED, PROGRESS, FAILED = "record.json", "started.json", "progress.json", "failed.json"
@@ -19,27 +20,27 @@ RECORD, STARTED, PROGRESS, FAILED = "record.json", "started.json", "progress.jso
 def finished(run: Run) -> dict[str, Any] | None:
     """The record of a run that is done, else None; ValueError where the run was begun with other settings."""
     for name in (STARTED, RECORD):
-        found = _read(run.folder / name)
+        found = read(run.folder / name)
         if found is None:
             continue
-        before, now = found["settings"], run.settings()
+        before, now = dict(found.get("settings") or {}), run.settings()
         changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in sorted(before.keys() | now.keys())
                    if before.get(key) != now.get(key)]
         if changed:
             raise ValueError(f"{run.folder} was made with other settings ({'; '.join(changed)}). Restore them, or "
                              "choose another output folder for this study.")
-    return _read(run.folder / RECORD)
+    return read(run.folder / RECORD)
 
 
 def progress(run: Run) -> str:
     """What a run is doing, in words."""
-    found = _read(run.folder / PROGRESS)
+    found = read(run.folder / PROGRESS)
     return "waiting" if found is None else str(found["doing"])
 
 
 def failure(run: Run) -> str | None:
     """Why the run failed when it was last tried, in words, if it did."""
-    found = _read(run.folder / FAILED)
+    found = read(run.folder / FAILED)
     return None if found is None else str(found["reason"])
 
 
@@ -50,7 +51,7 @@ def execute(run: Run) -> dict[str, Any]:
     may have outlived the study that started it, this one waits for it.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(run.folder / ".lock"):
+    with locked(run.folder / ".lock"):
         (run.folder / FAILED).unlink(missing_ok=True)
         try:
             return finished(run) or _execute(run)
@@ -61,15 +62,15 @@ def execute(run: Run) -> dict[str, Any]:
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Hold a lock that the system takes back when the process ends, however it ends."""
+def locked(file: Path, *, create: bool = True) -> Iterator[None]:
+    """Hold a lock that the system takes back when the process ends, however it ends; waits for who has it."""
     try:
         import fcntl
     except ImportError:  # there is none on Windows
         yield
         return
-    with file.open("w") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)
+    with file.open("w" if create else "r") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX if create else fcntl.LOCK_SH)
         yield
 
 
@@ -123,9 +124,10 @@ def _cost(run: Run) -> dict[str, float]:
     return {"training_seconds": seconds, "memory_gb": memory / 1e9}
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def read(file: Path) -> dict[str, Any] | None:
+    """A file of a run; None where there is none, or it is damaged and therefore as good as none."""
     try:
-        return json.loads(file.read_text())
+        return read_json(file)
     except (OSError, ValueError):
         return None
 

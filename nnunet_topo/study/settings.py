@@ -15,6 +15,8 @@ from annotated_types import Ge, Le, MaxLen, MinLen, Predicate
 from nnunet_topo.metrics.definitions import definition_of
 from nnunet_topo.schema import Name, Text, Words
 
+KEPT_BACK = 90  # seconds before its time limit at which a job of SLURM stops, to be queued again
+
 Count = Annotated[int, Ge(1), Le(1_000_000)]
 Size = Annotated[int, Ge(1), Le(100_000)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nnunet_topo.schema import Text, listing, read_entries
-from nnunet_topo.study.settings import Executor, Network, Study
+from nnunet_topo.study.settings import KEPT_BACK, Executor, Network, Study
 from nnunet_topo.study.yaml_file import read_yaml
 
 Settings = TypeVar("Settings")
 _OF_KIND = {"local": ("processes",), "slurm": ("partition", "time_minutes", "memory_gb", "cpus", "account")}
-KEPT_BACK = 90  # seconds before its time limit at which a job of SLURM stops, to be queued again
 _SHORTEST = 3  # minutes; SLURM may tell a job up to a minute earlier than it was asked to
 
 
