@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import os
 import shlex
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +18,7 @@ from nnunet_topo.files import write_json
 from nnunet_topo.nnunet.pipeline import environment
 from nnunet_topo.study import execution
 from nnunet_topo.study.checks import checked_runs
-from nnunet_topo.study.launch import run_here, slurm_executor
-from nnunet_topo.study.settings import Executor
+from nnunet_topo.study.launch import run_here
 from nnunet_topo.study.study_file import read_study
 
 yaml = pytest.importorskip("yaml")
@@ -282,76 +277,3 @@ def test_progress_shows_the_whole_and_what_each_run_does(study, capsys, monkeypa
         for seed in (0, 1):
             assert f"nnUNetTrainer, seed {seed}: {doing}; nnUNetTrainerClDice, seed {seed}: {doing}" in shown
     assert "0/4" in shown and "2/4" in shown and "Runs: 100%" in shown and "4/4" in shown
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
-def test_processes_that_a_job_starts_end_when_they_are_told_to(tmp_path):
-    import submitit
-
-    def job_with_a_worker():
-        from nnunet_topo.study import launch
-
-        def start_and_end_a_worker(run):
-            worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(120,))
-            worker.start()
-            worker.terminate()  # as nnU-Net's pools do
-            worker.join(30)
-            codes.append(worker.exitcode)
-            worker.kill()
-
-        codes = []
-        launch.execute = start_and_end_a_worker
-        launch.job(None)
-        return codes
-
-    local = submitit.LocalExecutor(folder=tmp_path)
-    local.update_parameters(timeout_min=5)
-    assert local.submit(job_with_a_worker).result() == [-signal.SIGTERM]
-
-
-def test_slurm_gets_a_job_for_each_run_with_the_resources_of_the_study(study, tmp_path, monkeypatch, capsys):
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    submit = f'n=$(ls {commands} | wc -l); cp "$1" {commands}/$n.sh; echo Submitted batch job 4$n'
-    start = 'shift 5; exec "$@"'  # without --unbuffered, --output FILE and --error FILE
-    scripts = {"srun": start, "sbatch": submit, "sacct": f"cat {commands}/state"}
-    for name, body in scripts.items():
-        (commands / name).write_text(f"#!/bin/bash\n{body}\n")
-        (commands / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
-    monkeypatch.setattr("nnunet_topo.study.launch.job",
-                        lambda run: Path(run.output, "executed").write_text(run.name))
-    file = study(executor={"kind": "slurm", "partition": "gpu", "time_minutes": 90, "memory_gb": 12, "gpus": 1,
-                           "cpus": 4, "account": "mine"})
-    assert main([str(file)]) == 0
-    assert "2 run(s) are jobs of SLURM" in capsys.readouterr().out
-    submitted = json.loads((file.parent / "out_study" / "jobs" / "submitted.json").read_text())
-    texts = [script.read_text() for script in sorted(commands.glob("*.sh"))]
-    assert len(texts) == len(submitted) == 2
-    for text in texts:
-        for line in ("--partition=gpu", "--time=90", "--mem=12GB", "--gpus-per-node=1", "--cpus-per-task=4",
-                     "--account=mine", "--nodes=1"):
-            assert f"#SBATCH {line}\n" in text
-        assert "submitit.core._submit" in text
-
-    names, ids = list(submitted), list(submitted.values())
-    node = {"SLURM_JOB_ID": ids[1], "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0",
-            "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
-    subprocess.run(["bash", sorted(commands.glob("*.sh"))[1]], env=os.environ | node, check=True, timeout=300)
-    assert (file.parent / "out_study" / "executed").read_text() == names[1]
-
-    (commands / "state").write_text("JobID|State|NodeList\n" + f"{ids[0]}|RUNNING|a\n{ids[1]}|FAILED|b\n")
-    assert main([str(file)]) == 0  # the one that runs is left alone, the one that failed is submitted again
-    assert len(list(commands.glob("*.sh"))) == 3
-    again = json.loads((file.parent / "out_study" / "jobs" / "submitted.json").read_text())
-    assert again[names[0]] == ids[0] and again[names[1]] != ids[1]
-    text = slurm_executor(Executor("slurm", time_minutes=5), tmp_path)._make_submission_file_text("command", "number")
-    assert "--time=5\n" in text
-    assert not [unasked for unasked in ("partition", "mem", "gpus", "account") if f"--{unasked}" in text]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="kills as POSIX has it")
-def test_a_process_that_dies_is_reported(study, monkeypatch, capsys):
-    monkeypatch.setattr("nnunet_topo.study.launch.job", lambda run: os.kill(os.getpid(), signal.SIGKILL))
-    assert main([str(study(trainers=["nnUNetTrainer"]))]) == 1
-    assert "its process died, perhaps for want of memory (log: " in capsys.readouterr().err

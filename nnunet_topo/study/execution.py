@@ -35,13 +35,13 @@ def finished(run: Run) -> dict[str, Any] | None:
 def progress(run: Run) -> str:
     """What a run is doing, in words."""
     found = read(run.folder / PROGRESS)
-    return "waiting" if found is None else str(found["doing"])
+    return str((found or {}).get("doing", "waiting"))
 
 
 def failure(run: Run) -> str | None:
     """Why the run failed when it was last tried, in words, if it did."""
     found = read(run.folder / FAILED)
-    return None if found is None else str(found["reason"])
+    return None if found is None else str(found.get("reason"))
 
 
 def execute(run: Run) -> dict[str, Any]:

@@ -12,15 +12,21 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen, Predicate
 
-from nnunet_topo.metrics.definitions import definition_of
 from nnunet_topo.schema import Name, Text, Words
+
+
+def _is_a_metric(name: str) -> bool:
+    from nnunet_topo.metrics.definitions import definition_of  # takes seconds, and few need it
+
+    return definition_of(name) is not None
+
 
 KEPT_BACK = 90  # seconds before its time limit at which a job of SLURM stops, to be queued again
 
 Count = Annotated[int, Ge(1), Le(1_000_000)]
 Size = Annotated[int, Ge(1), Le(100_000)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
-Metric = Annotated[str, Predicate(lambda name: definition_of(name) is not None)]
+Metric = Annotated[str, Predicate(_is_a_metric)]
 _A_PATCH = Words("2 or 3 sizes in voxels, as in [128, 128]")
 _A_GROUPING = Words("names with lists of groups of manifest.csv, as in {outside: [shadows, graffiti]}")
 _METRICS = Words("a list of metrics such as dice or betti_matching_error_sum (docs/metrics.md has all)")
