@@ -1,25 +1,32 @@
 """Betti matching by plain reduction of whole boundary matrices: slow, obvious, and what the kernel is compared with.
 
-A cell is (corner, axes that it spans), its value the maximum over its corners of g = 1 - p; a column is a Python
-integer whose bits are the rows. Pairs are (voxel of the birth, voxel of the death), sets of which are the result.
+A cell is (corner, axes that it spans); a column is a Python integer whose bits are the rows. With g = -p, the value of
+a cell is the maximum over its corners for the connectivity "background", where voxels are vertices; for "foreground",
+where voxels are the top cells, the minimum over the voxels that hold it. Pairs are (voxel of the birth, voxel of the
+death), sets of which are the result.
 """
 
 from __future__ import annotations
 
 from itertools import combinations, product
+from typing import NamedTuple
 
 import numpy as np
 
 Cell = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def betti_matching(prediction, target):
+class Image(NamedTuple):
+    g: np.ndarray
+    closed: bool
+
+
+def betti_matching(prediction, target, connectivity="background"):
     """For each dimension (matched, unmatched of the prediction, unmatched of the target), each a sorted list."""
-    g = np.float32(1) - np.asarray(prediction, np.float32)
-    t = np.float32(1) - np.asarray(target, np.float32)
-    both = np.minimum(g, t)
+    g, t = (Image(-np.asarray(image, np.float32), connectivity == "foreground") for image in (prediction, target))
+    both = Image(np.minimum(g.g, t.g), g.closed)
     result = []
-    for dimension in range(g.ndim):
+    for dimension in range(g.g.ndim):
         bars_g, bars_t = bars(g, dimension), bars(t, dimension)
         deaths = {death for _, death in positive(both, pairing(both, both, dimension))}
         image_g = {death: birth for birth, death in pairing(g, both, dimension)}
@@ -65,9 +72,10 @@ def pairing(rows_by, columns_by, dimension):
     return pairs
 
 
-def ordered(g, dimension):
+def ordered(image, dimension):
     """Cells of one dimension by value, then corner, then type."""
-    return sorted(cells(g.shape, dimension), key=lambda cell: (value(g, cell), cell[0], type_of(cell, g.ndim)))
+    shape = [size + image.closed for size in image.g.shape]
+    return sorted(cells(shape, dimension), key=lambda cell: (value(image, cell), cell[0], type_of(cell, len(shape))))
 
 
 def cells(shape, dimension):
@@ -91,6 +99,14 @@ def corners(cell: Cell) -> list[tuple[int, ...]]:
     ]
 
 
+def holders(image, cell: Cell) -> list[tuple[int, ...]]:
+    """Voxels that hold a cell of a closed complex; the voxel at a place has it as its lowest corner."""
+    corner, axes = cell
+    steps = product(*[(0,) if axis in axes else (-1, 0) for axis in range(len(corner))])
+    around = [tuple(c + s for c, s in zip(corner, step, strict=True)) for step in steps]
+    return [v for v in around if all(0 <= c < size for c, size in zip(v, image.g.shape, strict=True))]
+
+
 def facets(cell: Cell) -> list[Cell]:
     corner, axes = cell
     found = []
@@ -100,15 +116,18 @@ def facets(cell: Cell) -> list[Cell]:
     return found
 
 
-def value(g, cell: Cell):
-    return max(g[corner] for corner in corners(cell))
+def value(image, cell: Cell):
+    if image.closed:
+        return min(image.g[v] for v in holders(image, cell))
+    return max(image.g[corner] for corner in corners(cell))
 
 
-def voxels(g, birth: Cell, death: Cell):
-    return voxel(g, birth), voxel(g, death)
+def voxels(image, birth: Cell, death: Cell):
+    return voxel(image, birth), voxel(image, death)
 
 
-def voxel(g, cell: Cell):
-    """The corner that gives a cell its value: among several the last one, but the first one of a cube."""
-    candidates = [corner for corner in corners(cell) if g[corner] == value(g, cell)]
+def voxel(image, cell: Cell):
+    """The voxel that gives a cell its value: among several the last one, but the first corner of a cube."""
+    around = holders(image, cell) if image.closed else corners(cell)
+    candidates = [v for v in around if image.g[v] == value(image, cell)]
     return tuple(map(int, candidates[0] if len(cell[1]) == 3 else candidates[-1]))

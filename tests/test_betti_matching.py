@@ -13,8 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnunet_topo.homology import BettiMatching, Pairs, betti_matching, betti_matchings
+from nnunet_topo.homology import BettiMatching, Pairs, betti_matching, betti_matchings, persistence_pairs
 
+CONNECTIVITIES = st.sampled_from(["foreground", "background"])
 GOLDEN = sorted((Path(__file__).parent / "golden" / "betti").glob("*.npz"))
 
 
@@ -40,7 +41,8 @@ def test_pairs_are_those_of_the_official_code(path):
         columns = [golden[f"d{k}_{name}"].tolist() for name in names]
         return sorted(tuple(map(tuple, row)) for row in zip(*columns, strict=True))
 
-    matching = betti_matching(prediction, target)
+    as_there = 1 - (1 - prediction)  # rounded as the values that the official code was given
+    matching = betti_matching(as_there, target, "background")
     assert tables(matching) == [
         (
             expected(k, *(f"matched_{side}_{end}" for side in ("pred", "label") for end in ("birth", "death"))),
@@ -58,7 +60,7 @@ def test_pairs_are_those_of_the_official_code(path):
         ]
         np.testing.assert_allclose(terms, golden[f"d{k}_loss_terms"], rtol=1e-6, atol=1e-6)
 
-    masks = betti_matching(prediction >= 0.5, target == 1)
+    masks = betti_matching(prediction >= 0.5, target == 1, "background")
     assert np.array_equal(np.transpose([d.counts for d in masks.dimensions]), golden["bme_num"])
 
 
@@ -78,28 +80,40 @@ def image_pairs(draw, axes: int, longest: int):
     return prediction.astype(np.float32), target.astype(np.float32)
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
-@given(image_pairs(axes=2, longest=6))
-def test_images_with_ties_match_as_by_plain_reduction(images):
-    assert tables(betti_matching(*images)) == slow_betti_matching.betti_matching(*images)
+def match_as_by_plain_reduction(images, connectivity):
+    assert tables(betti_matching(*images, connectivity)) == slow_betti_matching.betti_matching(*images, connectivity)
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
-@given(image_pairs(axes=3, longest=4))
-def test_volumes_with_ties_match_as_by_plain_reduction(images):
-    assert tables(betti_matching(*images)) == slow_betti_matching.betti_matching(*images)
+@given(image_pairs(axes=2, longest=6), CONNECTIVITIES)
+def test_images_with_ties_match_as_by_plain_reduction(images, connectivity):
+    match_as_by_plain_reduction(images, connectivity)
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(image_pairs(axes=3, longest=4), CONNECTIVITIES)
+def test_volumes_with_ties_match_as_by_plain_reduction(images, connectivity):
+    match_as_by_plain_reduction(images, connectivity)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None, derandomize=True)
+@given(st.one_of(image_pairs(axes=2, longest=7), image_pairs(axes=3, longest=4)), CONNECTIVITIES)
+def test_thousands_of_images_match_as_by_plain_reduction(images, connectivity):
+    match_as_by_plain_reduction(images, connectivity)
+
+
+@pytest.mark.parametrize("connectivity", ["foreground", "background"])
 @pytest.mark.parametrize("levels", [1, 4, 50])
-def test_cavities_match_as_by_plain_reduction(levels):
+def test_cavities_match_as_by_plain_reduction(levels, connectivity):
     rng = np.random.default_rng(levels)
     matches = 0
     for _ in range(12):
         target = np.ones((4, 5, 6), np.float32)
         target[1:3, 1:4, 1:5] -= rng.random((2, 3, 4)) < 0.3
         prediction = np.clip(target + rng.integers(-levels, levels + 1, target.shape) / (2.5 * levels), 0, 1)
-        matching = betti_matching(prediction.astype(np.float32), target)
-        assert tables(matching) == slow_betti_matching.betti_matching(prediction, target)
+        matching = betti_matching(prediction.astype(np.float32), target, connectivity)
+        assert tables(matching) == slow_betti_matching.betti_matching(prediction, target, connectivity)
         matches += matching[2].counts[0]
     assert matches > 0
 
@@ -125,17 +139,19 @@ def test_images_exchanged_exchange_their_roles():
         assert voxels(there.unmatched_prediction) == voxels(back.unmatched_target)
 
 
+@pytest.mark.parametrize(("connectivity", "cells"), [("foreground", "top_dimensional_cells"),
+                                                     ("background", "vertices")])  # fmt: skip
 @pytest.mark.parametrize("shape", [(60, 70), (190, 110), (34, 17, 18)])
-def test_bars_are_those_of_gudhi(shape):
+def test_bars_are_those_of_gudhi(shape, connectivity, cells):
     rng = np.random.default_rng(2)
     image = rng.random(shape, np.float32)
-    complex_ = gudhi.CubicalComplex(vertices=np.float32(1) - image)
+    complex_ = gudhi.CubicalComplex(**{cells: -image})
     complex_.compute_persistence(min_persistence=0)
-    matching = betti_matching(image, rng.random(shape, np.float32))
+    matching = betti_matching(image, rng.random(shape, np.float32), connectivity)
     for k, d in enumerate(matching.dimensions):
         bars = np.concatenate(
             [
-                np.stack([1 - table.birth_value, 1 - table.death_value], -1)
+                np.stack([-table.birth_value, -table.death_value], -1)
                 for table in (d.matched_prediction, d.unmatched_prediction)
             ]
         )
@@ -159,7 +175,8 @@ def test_thin_images_match_as_by_plain_reduction(shape):
     for _ in range(10):
         prediction, target = rng.integers(0, 4, (2, *shape)) / 3
         for other in (target, target > 0.5):
-            assert tables(betti_matching(prediction, other)) == slow_betti_matching.betti_matching(prediction, other)
+            for connectivity in ("foreground", "background"):
+                match_as_by_plain_reduction((prediction, other), connectivity)
 
 
 @pytest.mark.parametrize("shape", [(6, 7), (5, 6, 7)])
@@ -230,6 +247,26 @@ REFUSED = [
 def test_bad_input_is_refused_with_a_sentence(arguments, error, sentence):
     with pytest.raises(error, match=sentence):
         betti_matching(*arguments)
+
+
+@pytest.mark.parametrize("call", [betti_matching, betti_matchings, persistence_pairs], ids=lambda call: call.__name__)
+def test_another_connectivity_is_refused_with_a_sentence(call):
+    images = () if call is persistence_pairs else (np.eye(3),)
+    with pytest.raises(ValueError, match='must be "foreground" or "background", not \'both\''):
+        call(np.eye(3), *images, connectivity="both")
+
+
+@pytest.mark.parametrize("connectivity", ["foreground", "background"])
+def test_values_are_ordered_as_they_are(connectivity):
+    """Not by 1 - v in float32, which makes 1 of all that is small."""
+    image = np.array([[3e-9, 1e-9, 2e-9]])
+    assert voxels(persistence_pairs(image, connectivity)[0]) == [((0, 2), (0, 1))]
+    rng = np.random.default_rng(9)
+    one, other = rng.random((2, 9, 10)).astype(np.float32)
+    scaled = np.float32(2.0**-40)
+    assert tables(betti_matching(one * scaled, other * scaled, connectivity)) == tables(
+        betti_matching(one, other, connectivity)
+    )
 
 
 def test_batches_that_do_not_fit_are_refused():

@@ -26,7 +26,7 @@ def test_errors_are_those_of_the_official_code(path):
 
 def counts_by_persistence(prediction, reference):
     """Matches and error by the persistence of the masks, with the component that never dies and is not listed there."""
-    matching = betti_matching(prediction, reference)
+    matching = betti_matching(prediction, reference, "background")
     counts = np.array([dimension.counts for dimension in matching.dimensions])
     matched, error = counts[:, 0], counts[:, 1] + counts[:, 2]
     matched[0] += prediction.any() and reference.any()

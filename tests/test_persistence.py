@@ -13,7 +13,7 @@ from nnunet_topo.homology import Pairs, betti_matching, betti_numbers, persisten
 
 
 def bars_of(pairs: Pairs) -> np.ndarray:
-    bars = np.stack([1 - pairs.birth_value, 1 - pairs.death_value], -1)
+    bars = np.stack([-pairs.birth_value, -pairs.death_value], -1)
     return bars[np.lexsort(bars.T)]
 
 
@@ -28,11 +28,12 @@ def images(draw):
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(images())
-def test_bars_are_those_of_gudhi(image):
-    complex_ = gudhi.CubicalComplex(vertices=np.float32(1) - image)
+@given(images(), st.sampled_from([("foreground", "top_dimensional_cells"), ("background", "vertices")]))
+def test_bars_are_those_of_gudhi(image, form):
+    connectivity, cells = form
+    complex_ = gudhi.CubicalComplex(**{cells: -image})
     complex_.compute_persistence(min_persistence=0)
-    persistence = persistence_pairs(image)
+    persistence = persistence_pairs(image, connectivity)
     assert len(persistence) == image.ndim
     for k, pairs in enumerate(persistence.dimensions):
         expected = complex_.persistence_intervals_in_dimension(k).reshape(-1, 2)
@@ -54,10 +55,11 @@ def test_pairs_are_those_of_betti_matching(image):
 @pytest.mark.parametrize(("shape", "density"), [((40, 50), 0.6), ((12, 14, 13), 0.9)], ids=str)
 def test_a_mask_has_its_betti_numbers_and_the_component_that_never_dies(shape, density):
     mask = np.random.default_rng(0).random(shape) < density
-    persistence = persistence_pairs(torch.from_numpy(mask))
-    counts = [len(pairs) for pairs in persistence.dimensions]
-    assert (counts[0] + 1, *counts[1:]) == betti_numbers(mask, "background")
-    assert counts[-1] > 0
+    for connectivity in ("foreground", "background"):
+        persistence = persistence_pairs(torch.from_numpy(mask), connectivity)
+        counts = [len(pairs) for pairs in persistence.dimensions]
+        assert (counts[0] + 1, *counts[1:]) == betti_numbers(mask, connectivity)
+        assert counts[-1] > 0
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (4, 5, 6)], ids=str)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._cells import ABSENT, CREATOR, CRITICAL, DESTROYER, MISSING
+from nnunet_topo.homology._cells import ABSENT, CREATOR, CRITICAL, DESTROYER, MISSING, lowered
 from nnunet_topo.skeletons._jit import jit
 
 
@@ -25,42 +25,43 @@ def raised(values, step):  # type: ignore[no-untyped-def]
 
 
 @jit
-def hang_under_next(keys, step, parent):  # type: ignore[no-untyped-def]
-    below, above = keys[: len(keys) - step], keys[step:]
+def hang_under_next(vertices, edges, step, parent):  # type: ignore[no-untyped-def]
+    below, above = vertices[: len(vertices) - step], vertices[step:]
     for i in range(len(below)):
         over = i + step if above[i] < below[i] else i
-        parent[i] = over if above[i] <= below[i] and below[i] != ABSENT else parent[i]
+        parent[i] = over if edges[i] == below[i] and below[i] != ABSENT else parent[i]
 
 
 @jit
-def hang_under_last(keys, step, parent):  # type: ignore[no-untyped-def]
-    below, above, hanging = keys[: len(keys) - step], keys[step:], parent[step:]
-    for i in range(len(below)):
-        hanging[i] = i if below[i] <= above[i] and above[i] != ABSENT else hanging[i]
+def hang_under_last(vertices, edges, step, parent):  # type: ignore[no-untyped-def]
+    above, hanging = vertices[step:], parent[step:]
+    for i in range(len(above)):
+        hanging[i] = i if edges[i] == above[i] and above[i] != ABSENT else hanging[i]
 
 
 @jit
-def pair_vertices(keys, strides):  # type: ignore[no-untyped-def]
+def pair_vertices(vertices, edges, strides):  # type: ignore[no-untyped-def]
     """A forest of the vertices, whose roots are the oldest of their trees, over edges that are paired with the younger.
 
-    The smallest edge of a vertex leads to the first neighbour, in the order of the edges, that is not younger by value.
-    If that one has the same value and comes later, the edge is not paired with this vertex.
+    ``edges``: values of those along each axis. The smallest edge of a vertex is the first, in the order of the edges,
+    that has its value. If the vertex at its other end has the same value and comes later, it is not paired with this.
     """
-    parent = np.empty(len(keys), np.int32)
-    for v in range(len(keys)):
+    parent = np.empty(len(vertices), np.int32)
+    for v in range(len(vertices)):
         parent[v] = v
     for t in range(len(strides) - 1, -1, -1):
-        hang_under_next(keys, strides[t], parent)
+        hang_under_next(vertices, edges[t], strides[t], parent)
     for t in range(len(strides) - 1, -1, -1):
-        hang_under_last(keys, strides[t], parent)
+        hang_under_last(vertices, edges[t], strides[t], parent)
     return parent
 
 
 @jit
-def hang_across_last_wall(top, step, parent):  # type: ignore[no-untyped-def]
-    before, here, hanging = top[: len(top) - step], top[step:], parent[step:]
+def hang_across_last_wall(top, wall, step, parent):  # type: ignore[no-untyped-def]
+    before, here, last_wall, hanging = top[: len(wall) - step], top[step : len(wall)], wall[step:], parent[step:]
     for i in range(len(before)):
-        hanging[i] = i if before[i] != here[i] else hanging[i]
+        over = i if before[i] != here[i] else i + step
+        hanging[i] = over if last_wall[i] == here[i] else hanging[i]
 
 
 @jit
@@ -71,21 +72,22 @@ def hang_across_next_wall(top, wall, step, parent):  # type: ignore[no-untyped-d
 
 
 @jit
-def pair_tops(walls, strides):  # type: ignore[no-untyped-def]
+def pair_tops(values, walls, strides):  # type: ignore[no-untyped-def]
     """Values (N + 1) of the top cells, and a forest of them over walls that are paired with the smaller beside them.
 
-    ``walls``: values of those across each axis. The largest wall of a top cell is the first of the next ones that has
-    its value. If none has, the largest of the last ones, which contain its lowest corner, is the one across the last
-    axis in 3D, the first in 2D. It is not paired with this cell if the cell beyond has that value too. Absent cells
-    hang under the outside, N.
+    ``values`` (N): of the top cells; ``walls``: of those across each axis. The largest wall of a top cell is the first
+    of the next ones that has its value; else the first of the last ones that has, in the order of falling types. It is
+    not paired with this cell if the cell beyond has that value too. Absent cells hang under the outside, N.
     """
-    size, ndim = len(walls[0]), len(strides)
+    size, ndim = len(values), len(strides)
     top, parent = np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
-    top[:size] = raised(walls[0], strides[0])
+    top[:size] = values
     top[size] = ABSENT
     for v in range(size + 1):
         parent[v] = v
-    hang_across_last_wall(top[:size], strides[0 if ndim == 2 else 2], parent)
+    for t in range(ndim):  # what comes last stays: the highest type, which is across axis 2 in 3D, across 0 in 2D
+        axis = t if ndim == 3 else 1 - t
+        hang_across_last_wall(top, walls[axis], strides[axis], parent)
     for t in range(ndim - 1, -1, -1):
         hang_across_next_wall(top, walls[t], strides[t], parent)
     for v in range(size):
@@ -121,11 +123,16 @@ def interleaved(planes):  # type: ignore[no-untyped-def]
 
 
 @jit
-def pair_image(keys, strides):  # type: ignore[no-untyped-def]
+def pair_image(keys, strides, closed):  # type: ignore[no-untyped-def]
     """In 2D: codes of edges, which are walls too, forest of vertices, values and forest of the squares."""
-    edges = raised(keys, strides[0]), raised(keys, strides[1])
-    parent = pair_vertices(keys, strides)
-    top, top_parent = pair_tops((edges[1], edges[0]), strides)
+    if closed:
+        edges = lowered(keys, strides[1]), lowered(keys, strides[0])
+        vertices, squares = lowered(edges[0], strides[0]), keys
+    else:
+        edges = raised(keys, strides[0]), raised(keys, strides[1])
+        vertices, squares = keys, raised(edges[1], strides[0])
+    parent = pair_vertices(vertices, edges, strides)
+    top, top_parent = pair_tops(squares, (edges[1], edges[0]), strides)
     codes = np.full((2, len(keys)), CRITICAL, np.uint8)
     for t in range(2):
         step = strides[t]

@@ -12,22 +12,28 @@ from nnunet_topo.homology._apparent import (
     pair_vertices,
     raised,
 )
-from nnunet_topo.homology._cells import ABSENT, CREATOR, CRITICAL, DESTROYER
+from nnunet_topo.homology._cells import ABSENT, CREATOR, CRITICAL, DESTROYER, lowered
 from nnunet_topo.skeletons._jit import jit
 
 NO_FACE = np.uint8(4)  # the largest face of a square that is absent
 
 
 @jit
-def edge_values(keys, strides):  # type: ignore[no-untyped-def]
+def edge_values(keys, strides, closed):  # type: ignore[no-untyped-def]
     """Values of the edges along each axis."""
+    if closed:
+        one, two = lowered(keys, strides[0]), lowered(keys, strides[2])
+        return lowered(two, strides[1]), lowered(two, strides[0]), lowered(one, strides[1])
     return raised(keys, strides[0]), raised(keys, strides[1]), raised(keys, strides[2])
 
 
 @jit
-def square_values(edges, strides):  # type: ignore[no-untyped-def]
-    """Values of the squares across each axis, from those of the edges along each."""
-    return raised(edges[1], strides[2]), raised(edges[0], strides[2]), raised(edges[0], strides[1])
+def square_values(keys, strides, closed):  # type: ignore[no-untyped-def]
+    """Values of the squares across each axis."""
+    if closed:
+        return lowered(keys, strides[0]), lowered(keys, strides[1]), lowered(keys, strides[2])
+    one, two = raised(keys, strides[0]), raised(keys, strides[2])
+    return raised(two, strides[1]), raised(two, strides[0]), raised(one, strides[1])
 
 
 @jit
@@ -130,14 +136,16 @@ def pair_edges(edges, squares, strides):  # type: ignore[no-untyped-def]
 
 
 @jit
-def pair_volume(rows, columns, strides):  # type: ignore[no-untyped-def]
+def pair_volume(rows, columns, strides, closed):  # type: ignore[no-untyped-def]
     """Codes of edges and of squares, forest of vertices, values and forest of the cubes.
 
     ``rows``: keys by which vertices and edges are ordered; ``columns``: those for squares and cubes.
     """
-    edges, squares = edge_values(rows, strides), square_values(edge_values(columns, strides), strides)
-    parent = pair_vertices(rows, strides)
-    top, top_parent = pair_tops(squares, strides)
+    edges, squares = edge_values(rows, strides, closed), square_values(columns, strides, closed)
+    vertices = lowered(edges[2], strides[2]) if closed else rows
+    cubes = columns if closed else raised(squares[0], strides[0])
+    parent = pair_vertices(vertices, edges, strides)
+    top, top_parent = pair_tops(cubes, squares, strides)
     edge_codes, square_codes = pair_edges(edges, squares, strides)
     for t in range(3):
         step = strides[t]

@@ -32,7 +32,7 @@ def detach_tops(order_by, strides, parent, walls):  # type: ignore[no-untyped-de
 
 
 @jit
-def cavity_pairs(keys, strides, top, parent, walls, order_by, starts):  # type: ignore[no-untyped-def]
+def cavity_pairs(image, strides, top, parent, walls, order_by, starts):  # type: ignore[no-untyped-def]
     """Pairs (wall, top cell) of positive length, and the critical walls that join nothing, in rising order.
 
     With ``starts`` (N + 1, filled with -1; else empty) the pairs of the image persistence come along: ``order_by``
@@ -42,7 +42,7 @@ def cavity_pairs(keys, strides, top, parent, walls, order_by, starts):  # type: 
     between = len(starts) > 0
     if between:
         detach_tops(order_by, strides, parent, walls)
-    order = sorted_walls(keys, strides, walls)
+    order = sorted_walls(image, strides, walls)
     largest = np.empty(len(parent) if between else 0, np.int32)
     for v in range(len(largest)):
         largest[v] = v
@@ -66,7 +66,7 @@ def cavity_pairs(keys, strides, top, parent, walls, order_by, starts):  # type: 
                 a, b = b, a
             largest[two] = b
             starts[a] = wall
-        if wall_value(keys, strides, wall) < top[one]:
+        if wall_value(image, strides, wall) < top[one]:
             births[count], deaths[count] = wall, one
             count += 1
     return births[:count].copy(), deaths[:count].copy(), order[left:]

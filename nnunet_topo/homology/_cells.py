@@ -1,10 +1,14 @@
 """Cells of a padded image, their values and their order, for the kernels of Betti matching.
 
-An image is a flat array of int32 keys (the values of 1 - p, mapped so that integers are ordered as the values are) with
-one voxel of ``ABSENT`` around it, so that no kernel asks for borders. ``strides`` are those of the padded array, the
-last one is 1; their number is the number of axes. Voxels are vertices. A cell of ``ndim`` types has the identity
-``ndim * v + type``, with v its lowest corner, and as value the largest key among its corners; cells that stick out are
-absent for that reason. Cells are ordered by (value, identity): identities follow (x, y, z, type).
+An image is a flat array of int32 keys (the negated values, mapped so that integers are ordered as they are) with one
+voxel of ``ABSENT`` around it, so that no kernel asks for borders. ``strides`` are those of the padded array, the last
+one is 1; their number is the number of axes. A cell of ``ndim`` types has the identity ``ndim * v + type``, with v its
+lowest corner. Cells are ordered by (value, identity): identities follow (x, y, z, type).
+
+open      voxels are vertices; a cell has the largest key among its corners. Cells that stick out are absent for that
+          reason.
+closed    voxels are top cells, v with the lowest corner v; a cell has the smallest key among the voxels that hold it.
+          The corners are one more along each axis, for which the voxel of frame behind the last has room.
 
 edges     type t runs from v along axis t
 walls     the facets of top cells: in 2D the edges themselves; in 3D squares, type t across axis t
@@ -13,11 +17,23 @@ top cells one per voxel, with v as lowest corner; one more, number N, stands for
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from nnunet_topo.skeletons._jit import jit
 
 ABSENT = np.int32(2**31 - 1)
+LOWEST, HIGHEST = np.int32(-0x3F800001), np.int32(0)  # keys of the values 1 and 0
+
+
+class Image(NamedTuple):
+    """Keys of the voxels, the values of the vertices, and whether the complex is closed."""
+
+    keys: Any
+    vertices: Any
+    closed: Any
+
 
 # What is known of a cell. Below CRITICAL: an edge in 3D, born together with the square that fills its loop, one of
 # the four that contain it. Such pairs, and those of CREATOR and DESTROYER found without any order, are apparent:
@@ -38,7 +54,7 @@ def keys_of(image, shape):  # type: ignore[no-untyped-def]
     flat = depth == 0
     keys = np.full((1 if flat else depth + 2) * (height + 2) * (width + 2), ABSENT, np.int32)
     values = keys.view(np.float32)
-    one, infinity = np.int32(0x3F800000), np.int32(0x7F800000)
+    infinity = np.int32(0x7F800000)
     smallest, largest, mask = ABSENT, -ABSENT, True
     for x in range(max(depth, 1)):
         for y in range(height):
@@ -46,13 +62,34 @@ def keys_of(image, shape):  # type: ignore[no-untyped-def]
             source = image[(x * height + y) * width :]
             here, bits = values[start : start + width], keys[start : start + width]
             for z in range(width):
-                here[z] = np.float32(1) - source[z]
+                here[z] = np.float32(0) - source[z]  # which is never -0
             for z in range(width):
                 key = bits[z] ^ ((bits[z] >> 31) & ABSENT)
                 bits[z] = key
                 smallest, largest = min(smallest, key), max(largest, key)
-                mask &= (key == 0) | (key == one)
-    return keys, -infinity - 1 < smallest and largest < infinity, 0 <= smallest and largest <= one, mask
+                mask &= (key == LOWEST) | (key == HIGHEST)
+    within = LOWEST <= smallest and largest <= HIGHEST
+    return keys, -infinity - 1 < smallest and largest < infinity, within, mask
+
+
+@jit
+def lowered(values, step):  # type: ignore[no-untyped-def]
+    """The smaller of each value and the one a step before: of a closed complex, from top cells to walls and so on."""
+    result = values.copy()
+    here, before = values[step:], values[: len(values) - step]
+    target = result[step:]
+    for i in range(len(here)):
+        target[i] = min(here[i], before[i])
+    return result
+
+
+@jit
+def image_of(keys, strides, closed):  # type: ignore[no-untyped-def]
+    vertices = keys
+    if closed:
+        for step in strides:
+            vertices = lowered(vertices, step)
+    return Image(keys, vertices, closed)
 
 
 @jit
@@ -66,23 +103,30 @@ def voxel_in_image(v, shape):  # type: ignore[no-untyped-def]
 
 
 @jit
-def edge_value(keys, strides, edge):  # type: ignore[no-untyped-def]
-    ndim = len(strides)
+def edge_value(image, strides, edge):  # type: ignore[no-untyped-def]
+    ndim, keys = len(strides), image.keys
     v = edge // ndim
-    return max(keys[v], keys[v + strides[edge - ndim * v]])
+    if not image.closed:
+        return max(keys[v], keys[v + strides[edge - ndim * v]])
+    if ndim == 2:
+        return min(keys[v], keys[v - strides[1 - (edge - ndim * v)]])
+    a, b = spanned(strides, edge - ndim * v)
+    return min(min(keys[v], keys[v - a]), min(keys[v - b], keys[v - a - b]))
 
 
 @jit
-def square_value(keys, strides, square):  # type: ignore[no-untyped-def]
+def square_value(image, strides, square):  # type: ignore[no-untyped-def]
     """Value of a square in 3D."""
-    v = square // 3
+    v, keys = square // 3, image.keys
+    if image.closed:
+        return min(keys[v], keys[v - strides[square - 3 * v]])
     a, b = spanned(strides, square - 3 * v)
     return max(max(keys[v], keys[v + a]), max(keys[v + b], keys[v + a + b]))
 
 
 @jit
 def spanned(strides, across):  # type: ignore[no-untyped-def]
-    """Strides along the two axes of a square in 3D, the slower one first."""
+    """Strides along the two axes of a square in 3D, the slower one first; or across an edge along that axis."""
     if across == 0:
         return strides[1], strides[2]
     if across == 1:
@@ -91,10 +135,10 @@ def spanned(strides, across):  # type: ignore[no-untyped-def]
 
 
 @jit
-def wall_value(keys, strides, wall):  # type: ignore[no-untyped-def]
+def wall_value(image, strides, wall):  # type: ignore[no-untyped-def]
     if len(strides) == 2:
-        return edge_value(keys, strides, wall)
-    return square_value(keys, strides, wall)
+        return edge_value(image, strides, wall)
+    return square_value(image, strides, wall)
 
 
 @jit
@@ -147,6 +191,20 @@ def top_voxel(keys, strides, v):  # type: ignore[no-untyped-def]
 
 
 @jit
+def closed_voxel(keys, strides, v, along):  # type: ignore[no-untyped-def]
+    """The voxel that gives a cell of a closed complex its value, ``along``: bits of its axes; of several the last."""
+    best = v
+    for subset in range(1, 1 << len(strides)):
+        if subset & along == 0:
+            w = v
+            for t in range(len(strides)):
+                w -= strides[t] if subset & (1 << t) else 0
+            if keys[w] < keys[best] or (keys[w] == keys[best] and w > best):
+                best = w
+    return best
+
+
+@jit
 def labelled(value, cell):  # type: ignore[no-untyped-def]
     """A cell with its value in front, in one integer."""
     return (np.int64(value) << 32) | np.int64(cell)
@@ -164,22 +222,22 @@ def critical_cells(codes):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sorted_edges(keys, strides, edges):  # type: ignore[no-untyped-def]
+def sorted_edges(image, strides, edges):  # type: ignore[no-untyped-def]
     """Critical edges in rising order."""
     cells = critical_cells(edges)
     items = np.empty(len(cells), np.int64)
     for i in range(len(cells)):
-        items[i] = labelled(edge_value(keys, strides, np.int64(cells[i])), cells[i])
+        items[i] = labelled(edge_value(image, strides, np.int64(cells[i])), cells[i])
     return sort_by_value(items)
 
 
 @jit
-def sorted_walls(keys, strides, walls):  # type: ignore[no-untyped-def]
+def sorted_walls(image, strides, walls):  # type: ignore[no-untyped-def]
     """Critical walls in rising order."""
     cells = critical_cells(walls)
     items = np.empty(len(cells), np.int64)
     for i in range(len(cells)):
-        items[i] = labelled(wall_value(keys, strides, np.int64(cells[i])), cells[i])
+        items[i] = labelled(wall_value(image, strides, np.int64(cells[i])), cells[i])
     return sort_by_value(items)
 
 

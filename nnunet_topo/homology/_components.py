@@ -22,12 +22,13 @@ def older(keys, v, w):  # type: ignore[no-untyped-def]
 
 
 @jit
-def component_pairs(keys, strides, parent, order, edges):  # type: ignore[no-untyped-def]
+def component_pairs(image, strides, parent, order, edges):  # type: ignore[no-untyped-def]
     """Pairs (vertex, edge) of positive length, given the critical edges in rising order.
 
     Edges that join become DESTROYER.
     """
     births, deaths = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
+    vertices = image.vertices
     count = 0
     ndim = len(strides)
     for item in order:
@@ -36,11 +37,11 @@ def component_pairs(keys, strides, parent, order, edges):  # type: ignore[no-unt
         one, two = find(parent, v), find(parent, v + strides[edge - ndim * v])
         if one == two:
             continue
-        if older(keys, one, two):
+        if older(vertices, one, two):
             one, two = two, one
         parent[one] = two
         edges[edge] = DESTROYER
-        if keys[one] < edge_value(keys, strides, edge):
+        if vertices[one] < edge_value(image, strides, edge):
             births[count], deaths[count] = one, edge
             count += 1
     return births[:count].copy(), deaths[:count].copy()
@@ -61,15 +62,17 @@ def detach_vertices(strides, order_by, parent, edges):  # type: ignore[no-untype
 
 
 @jit
-def matched_components(keys, floor, first, second, alike, strides, parent, order, edges):  # type: ignore[no-untyped-def]
+def matched_components(image, floor, first, second, alike, strides, parent, order, edges):  # type: ignore[no-untyped-def]
     """Vertices of two images that the same edge of their comparison image kills, in the two image persistences.
 
-    ``keys`` are those of the comparison, whose values below ``floor`` count as equal to it. ``first`` and ``second``
-    are the keys by which each tree keeps its oldest vertex; ``alike``: second is keys. ``order``: the critical edges,
-    rising, among them those of :func:`detach_vertices` for both images. Edges that join become DESTROYER.
+    ``image`` is the comparison, whose values below ``floor`` count as equal to it. ``first`` and ``second`` are values
+    of vertices, by which each tree keeps its oldest one; ``alike``: second is that of the comparison. ``order``: the
+    critical edges, rising, among them those of :func:`detach_vertices` for both images. Edges that join become
+    DESTROYER.
     """
-    oldest_first = np.empty(len(keys), np.int32)
-    for v in range(len(keys)):
+    vertices = image.vertices
+    oldest_first = np.empty(len(vertices), np.int32)
+    for v in range(len(vertices)):
         oldest_first[v] = v
     oldest_second = oldest_first[:0] if alike else oldest_first.copy()
     killed_first, killed_second = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
@@ -81,7 +84,7 @@ def matched_components(keys, floor, first, second, alike, strides, parent, order
         one, two = find(parent, v), find(parent, v + strides[edge - ndim * v])
         if one == two:
             continue
-        if older(keys, one, two):
+        if older(vertices, one, two):
             one, two = two, one
         parent[one] = two
         edges[edge] = DESTROYER
@@ -95,7 +98,7 @@ def matched_components(keys, floor, first, second, alike, strides, parent, order
             if older(second, c, d):
                 c, d = d, c
             oldest_second[two] = d
-        if max(keys[one], floor) < edge_value(keys, strides, edge):
+        if max(vertices[one], floor) < edge_value(image, strides, edge):
             killed_first[count], killed_second[count] = a, c
             count += 1
     return killed_first[:count].copy(), killed_second[:count].copy()

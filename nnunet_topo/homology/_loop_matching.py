@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnunet_topo.homology._cavities import cavity_pairs
-from nnunet_topo.homology._cells import ABSENT, CRITICAL, DESTROYER, edge_value, labelled, square_value
+from nnunet_topo.homology._cells import ABSENT, CRITICAL, DESTROYER, LOWEST, Image, edge_value, labelled, square_value
 from nnunet_topo.homology._induced import match_births, positions
 from nnunet_topo.homology._loops import WANTED, boundary, edge_of, keep_edges, reduce_squares
 from nnunet_topo.homology._preparation import prepare
@@ -17,41 +17,41 @@ from nnunet_topo.skeletons._jit import jit
 
 
 @jit
-def loop_pairs(keys, strides, edges, columns, others, mask):  # type: ignore[no-untyped-def]
+def loop_pairs(image, strides, edges, columns, others, mask):  # type: ignore[no-untyped-def]
     """Pairs (edge, square) of positive length of one image, and what further reductions start from.
 
     ``columns``: critical squares that start no cavity, in rising order. In a mask, all features are born at the value
-    0: it is enough to see the edges of that value claimed.
+    1: it is enough to see the edges of that value claimed.
     """
     none, ends = np.empty(0, np.int32), np.empty(0, np.int64)
     wanted = -1
     if mask:
         wanted = 0
         for edge in range(len(edges)):
-            if edges[edge] == CRITICAL and edge_value(keys, strides, edge) == 0:
+            if edges[edge] == CRITICAL and edge_value(image, strides, edge) == LOWEST:
                 edges[edge] = WANTED
                 wanted += 1
         if wanted == 0:
             return none, none, (none, ends, ends, none)
     keep_edges(edges, others)
     claims, start, end, store = reduce_squares(
-        columns, keys, edges, strides, wanted, np.empty((0, 2), np.int64), np.empty(0, np.int32)
+        columns, image, edges, strides, wanted, np.empty((0, 2), np.int64), np.empty(0, np.int32)
     )
     births, deaths = np.empty(len(columns), np.int32), np.empty(len(columns), np.int32)
     count = 0
     for j in range(len(columns)):
         edge, square = np.int64(claims[j]), np.int64(columns[j])
-        if edge >= 0 and edge_value(keys, strides, edge) < square_value(keys, strides, square):
+        if edge >= 0 and edge_value(image, strides, edge) < square_value(image, strides, square):
             births[count], deaths[count] = edge, square
             count += 1
     return births[:count].copy(), deaths[:count].copy(), (columns, start, end, store)
 
 
 @jit
-def seeds_of(columns, keys, own, shift, strides, reduction):  # type: ignore[no-untyped-def]
+def seeds_of(columns, comparison, own, shift, strides, reduction):  # type: ignore[no-untyped-def]
     """Where columns of one order are stored as reduced in an image's own order, if that holds in the new order too.
 
-    It does when the square has its own value in the comparison (``keys``): then no square before it comes after it.
+    It does when the square has its own value in the comparison: then no square before it comes after it.
     """
     known, start, end, _ = reduction
     seeds = np.zeros((len(columns), 2), np.int64)
@@ -59,7 +59,7 @@ def seeds_of(columns, keys, own, shift, strides, reduction):  # type: ignore[no-
     for j in range(len(columns)):
         square = np.int64(columns[j])
         value = square_value(own, strides, square)
-        if square_value(keys, strides, square) != value + shift:
+        if square_value(comparison, strides, square) != value + shift:
             continue
         # Squares of this kind have the same order among themselves in both.
         item = labelled(value, square)
@@ -72,17 +72,18 @@ def seeds_of(columns, keys, own, shift, strides, reduction):  # type: ignore[no-
 
 @jit
 def order_of_columns(first, comparison, floor, binary):  # type: ignore[no-untyped-def]
-    """Keys by which the columns are ordered for the image persistence of the first image.
+    """The image by which the columns are ordered for the image persistence of the first image.
 
     Within the lowest block of the binary case the order is free; that of the first image makes more pairs apparent.
     """
     if not binary:
         return comparison
-    order = np.empty(len(first), np.int32)
-    for v in range(len(first)):
-        above = comparison[v] if first[v] == ABSENT else comparison[v] + np.int32(0x3F800001)
-        order[v] = first[v] if comparison[v] <= floor else above
-    return order
+    own, common = first.keys, comparison.keys
+    order = np.empty(len(own), np.int32)
+    for v in range(len(own)):
+        above = common[v] if own[v] == ABSENT else common[v] - LOWEST
+        order[v] = own[v] if common[v] <= floor else above
+    return Image(order, order, first.closed)  # of columns, without vertices
 
 
 @jit

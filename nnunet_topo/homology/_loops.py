@@ -47,19 +47,28 @@ def square_beside(edge, number, strides):  # type: ignore[no-untyped-def]
 
 
 @jit
-def boundary(square, keys, codes, strides):  # type: ignore[no-untyped-def]
+def boundary(square, image, codes, strides):  # type: ignore[no-untyped-def]
     """The four edges of a square, labelled; NOTHING for those that are left out."""
     v = square // 3
     across = square - 3 * v
     first, second = (1 if across == 0 else 0), (1 if across == 2 else 2)
     a, b = spanned(strides, across)
-    k00, k01, k10, k11 = keys[v], keys[v + b], keys[v + a], keys[v + a + b]
+    keys = image.keys
     e0, e1, e2, e3 = 3 * v + first, 3 * v + second, 3 * (v + a) + second, 3 * (v + b) + first
+    if image.closed:
+        c = strides[across]
+        value = min(keys[v], keys[v - c])
+        k0, k1 = min(keys[v - b], keys[v - b - c]), min(keys[v - a], keys[v - a - c])
+        k2, k3 = min(keys[v + a], keys[v + a - c]), min(keys[v + b], keys[v + b - c])
+        k0, k1, k2, k3 = min(value, k0), min(value, k1), min(value, k2), min(value, k3)
+    else:
+        k00, k01, k10, k11 = keys[v], keys[v + b], keys[v + a], keys[v + a + b]
+        k0, k1, k2, k3 = max(k00, k10), max(k00, k01), max(k10, k11), max(k01, k11)
     return (
-        labelled(max(k00, k10), e0) if codes[e0] != DESTROYER else NOTHING,
-        labelled(max(k00, k01), e1) if codes[e1] != DESTROYER else NOTHING,
-        labelled(max(k10, k11), e2) if codes[e2] != DESTROYER else NOTHING,
-        labelled(max(k01, k11), e3) if codes[e3] != DESTROYER else NOTHING,
+        labelled(k0, e0) if codes[e0] != DESTROYER else NOTHING,
+        labelled(k1, e1) if codes[e1] != DESTROYER else NOTHING,
+        labelled(k2, e2) if codes[e2] != DESTROYER else NOTHING,
+        labelled(k3, e3) if codes[e3] != DESTROYER else NOTHING,
     )
 
 
@@ -129,11 +138,11 @@ def with_room(array, size):  # type: ignore[no-untyped-def]
 
 
 @jit
-def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # type: ignore[no-untyped-def]
+def reduce_squares(columns, image, codes, strides, wanted, seeds, stored):  # type: ignore[no-untyped-def]
     """Reduce the boundary matrix: the edge that each column claims (-1: none), and the reduced columns.
 
     columns  squares in their order, none of which is part of an apparent pair
-    keys     by which the edges are ordered
+    image    by which the edges are ordered
     codes    of the edges: below CRITICAL, paired with the square of that number around it; DESTROYER, left out
     wanted   stop when so many edges with the code WANTED are claimed; -1: reduce all
     seeds    (columns or 0, 2): slices of ``stored`` with the edges to start with instead of the boundary, if not empty
@@ -152,11 +161,11 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
         if beyond - first + 4 > len(heap):
             heap = with_room(heap, beyond - first + 4)
         if first == beyond:
-            for item in boundary(columns[j], keys, codes, strides):
+            for item in boundary(columns[j], image, codes, strides):
                 size = push(heap, size, item)
         for i in range(first, beyond):
             if codes[stored[i]] != DESTROYER:
-                size = push(heap, size, labelled(edge_value(keys, strides, stored[i]), stored[i]))
+                size = push(heap, size, labelled(edge_value(image, strides, stored[i]), stored[i]))
         added = False
         while True:
             pivot, size = pop_single(heap, size)
@@ -179,13 +188,13 @@ def reduce_squares(columns, keys, codes, strides, wanted, seeds, stored):  # typ
                     for i in range(from_store, to_store):
                         other = source[i]
                         if other != edge and codes[other] != DESTROYER:
-                            size = push(heap, size, labelled(edge_value(keys, strides, other), other))
+                            size = push(heap, size, labelled(edge_value(image, strides, other), other))
                     added = True
                     continue
             added = True
             if size + 4 > len(heap):
                 heap = with_room(heap, size + 4)
-            for item in boundary(square, keys, codes, strides):
+            for item in boundary(square, image, codes, strides):
                 if item != pivot:
                     size = push(heap, size, item)
         if pivot == NOTHING:

@@ -11,21 +11,21 @@ from nnunet_topo.skeletons._jit import jit
 
 
 @jit
-def pair_slab(rows, columns, strides):  # type: ignore[no-untyped-def]
+def pair_slab(rows, columns, strides, closed):  # type: ignore[no-untyped-def]
     if len(strides) == 2:
-        return pair_image(rows, strides)
+        return pair_image(rows, strides, closed)
     else:
-        return pair_volume(rows, columns, strides)
+        return pair_volume(rows, columns, strides, closed)
 
 
 @jit
 def prepare(rows, columns, strides):  # type: ignore[no-untyped-def]
     """Codes of edges and walls, forest of vertices, values and forest of top cells.
 
-    ``rows``: keys by which vertices and edges are ordered; ``columns``: those for squares and cubes, the same in 2D.
+    ``rows``: image by which vertices and edges are ordered; ``columns``: that for squares and cubes, the same in 2D.
     Slabs keep what is needed on the way small; what a cell gets depends on no more than the planes beside its slab.
     """
-    size, ndim, plane = len(rows), len(strides), strides[0]
+    size, ndim, plane = len(rows.keys), len(strides), strides[0]
     edges = np.empty(ndim * size, np.uint8)
     walls = edges if ndim == 2 else np.empty(ndim * size, np.uint8)
     parent, top, top_parent = np.empty(size, np.int32), np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
@@ -34,7 +34,7 @@ def prepare(rows, columns, strides):  # type: ignore[no-untyped-def]
     for start in range(0, size, length):
         stop = min(start + length, size)
         low, high = max(start - 2 * plane, 0), min(stop + 3 * plane, size)
-        slab = pair_slab(rows[low:high], columns[low:high], strides)
+        slab = pair_slab(rows.keys[low:high], columns.keys[low:high], strides, rows.closed)
         inside = slice(start - low, stop - low)
         cells = slice(ndim * (start - low), ndim * (stop - low))
         edges[ndim * start : ndim * stop] = slab[0][cells]
@@ -50,8 +50,9 @@ def prepare(rows, columns, strides):  # type: ignore[no-untyped-def]
 
 
 @jit
-def square_tops(keys, strides):  # type: ignore[no-untyped-def]
+def square_tops(image, strides):  # type: ignore[no-untyped-def]
     """In 2D, values (N + 1) of the squares."""
+    keys = image.keys
     top = np.full(len(keys) + 1, ABSENT, np.int32)
-    top[: len(keys)] = raised(raised(keys, strides[1]), strides[0])
+    top[: len(keys)] = keys if image.closed else raised(raised(keys, strides[1]), strides[0])
     return top

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._cells import edge_voxel, top_voxel, voxel_in_image, wall_voxel
+from nnunet_topo.homology._cells import closed_voxel, edge_voxel, top_voxel, voxel_in_image, wall_voxel
 from nnunet_topo.skeletons._jit import jit
 
 
 @jit
-def voxels_of(cells, dimension, keys, shape, strides):  # type: ignore[no-untyped-def]
+def voxels_of(cells, dimension, image, shape, strides):  # type: ignore[no-untyped-def]
     """Indices, in the image, of the voxels that give cells their values."""
+    ndim, keys = len(strides), image.keys
+    everywhere = (1 << ndim) - 1
     voxels = np.empty(len(cells), np.int64)
     for i in range(len(cells)):
         cell = np.int64(cells[i])
-        if dimension == 0:
+        if image.closed:
+            has_type = 0 < dimension < ndim
+            v, axis = (cell // ndim, cell % ndim) if has_type else (cell, np.int64(0))
+            along = 0 if dimension == 0 else everywhere
+            if has_type:
+                along = 1 << axis if dimension == 1 else everywhere - (1 << axis)
+            voxel = closed_voxel(keys, strides, v, along)
+        elif dimension == 0:
             voxel = cell
         elif dimension == len(strides):
             voxel = top_voxel(keys, strides, cell)

@@ -4,11 +4,13 @@ N. Stucki, J. C. Paetzold, S. Shit, B. Menze, U. Bauer, "Topologically faithful 
 of persistence barcodes", ICML 2023, section 3; in three dimensions N. Stucki, V. Bürgin, J. C. Paetzold, U. Bauer,
 "Efficient Betti matching enables topology-aware 3D segmentation via persistent homology", 2024.
 
-Both images are filtered by falling value; voxels are vertices (foreground of 4 neighbours in 2D, 6 in 3D, background of
-8 or 26). A feature is a pair of voxels, where it is born and where it dies: components in dimension 0, holes in
-dimension 1 of an image, loops and cavities in dimensions 1 and 2 of a volume. Two features are matched when both go on
-as the same feature of the pointwise maximum of the images. Ties between equal values are broken by position, as in the
-authors' C++ code, whose results these are. The component that never dies is not among the pairs, as there.
+Both images are filtered by falling value. With the connectivity "foreground" (8 neighbours in 2D, 26 in 3D, background
+of 4 or 6) voxels are closed cubes; with "background" (the other way round), the published form, they are the vertices
+of a cubical complex. A feature is a pair of voxels, where it is born and where it dies: components in dimension 0,
+holes in dimension 1 of an image, loops and cavities in dimensions 1 and 2 of a volume. Two features are matched when
+both go on as the same feature of the pointwise maximum of the images. Ties between equal values are broken by position,
+for "background" as in the authors' C++ code, whose results these are; of masks, in which all is tied, count matches by
+:func:`nnunet_topo.homology.matched_betti_numbers`. The component that never dies is not among the pairs, as there.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from nnunet_topo.homology.masks import Connectivity, check_connectivity
 
 Image = NDArray[Any] | torch.Tensor
 
@@ -85,15 +89,19 @@ class BettiMatching:
         return len(self.dimensions)
 
 
-def betti_matching(prediction: Image, target: Image) -> BettiMatching:
+def betti_matching(
+    prediction: Image, target: Image, connectivity: Connectivity = "foreground"
+) -> BettiMatching:  # fmt: skip
     """Betti matching of a prediction and a target, numpy arrays or tensors (*S) of the same two or three axes.
 
-    Values are foreground probabilities or any other finite numbers, compared in float32; a mask may be boolean or hold
-    the integers 0 and 1. It is fastest where the target is a mask and the prediction lies between 0 and 1. The first
-    call on a machine compiles for about half a minute; the result is kept on disk. No gradient runs through it: gather
-    the prediction at the voxels that it names. Raises ValueError for shapes that differ, other numbers of axes, no
-    voxel at all, integers other than 0 and 1, NaN and infinity; TypeError for anything else than real numbers.
+    Values are foreground probabilities or any other finite numbers, ordered as they are in float32; a mask may be
+    boolean or hold the integers 0 and 1. ``connectivity`` names the side that is connected across corners. It is
+    fastest where the target is a mask and the prediction lies between 0 and 1. The first call on a machine compiles for
+    about half a minute; the result is kept on disk. No gradient runs through it: gather the prediction at the voxels
+    that it names. Raises ValueError for shapes that differ, other numbers of axes, no voxel at all, integers other than
+    0 and 1, NaN and infinity, another connectivity; TypeError for anything else than real numbers.
     """
+    check_connectivity(connectivity)
     first = as_float32(prediction, "prediction of a Betti matching")
     second = as_float32(target, "target of a Betti matching")
     if first.shape != second.shape:
@@ -105,7 +113,7 @@ def betti_matching(prediction: Image, target: Image) -> BettiMatching:
     shape = (*(0,) * (3 - first.ndim), *first.shape)
     padded = [size + 2 for size in first.shape]
     strides = tuple(int(np.prod(padded[axis + 1 :])) for axis in range(first.ndim))
-    finite, dimensions = match(first.ravel(), second.ravel(), shape, strides)
+    finite, dimensions = match(first.ravel(), second.ravel(), shape, strides, connectivity == "foreground")
     for image, is_finite, name in zip((first, second), finite, ("prediction", "target"), strict=True):
         if not is_finite:
             count = np.count_nonzero(~np.isfinite(image))
@@ -113,13 +121,17 @@ def betti_matching(prediction: Image, target: Image) -> BettiMatching:
     return BettiMatching(
         first.shape,
         tuple(_dimension(first, second, *pairs) for pairs in dimensions),
-        int(np.subtract(np.float32(1), first).argmin()),
-        int(np.subtract(np.float32(1), second).argmin()),
+        int(first.argmax()),
+        int(second.argmax()),
     )
 
 
 def betti_matchings(
-    predictions: Iterable[Image], targets: Iterable[Image], *, threads: int | None = None
+    predictions: Iterable[Image],
+    targets: Iterable[Image],
+    connectivity: Connectivity = "foreground",
+    *,
+    threads: int | None = None,
 ) -> list[BettiMatching]:
     """Betti matchings of many pairs, each as by :func:`betti_matching`, on several threads at once.
 
@@ -127,14 +139,15 @@ def betti_matchings(
     ``threads``: how many pairs are worked on at a time, by default one for each core. Raises ValueError also for
     iterables of different lengths and for threads below 1; no pairs give an empty list.
     """
+    check_connectivity(connectivity)
     pairs = list(zip(predictions, targets, strict=True))
     threads = (os.cpu_count() or 1) if threads is None else threads
     if threads < 1:
         raise ValueError(f"Betti matchings need at least one thread, not {threads}.")
     if threads == 1 or len(pairs) < 2:
-        return [betti_matching(prediction, target) for prediction, target in pairs]
+        return [betti_matching(prediction, target, connectivity) for prediction, target in pairs]
     with ThreadPoolExecutor(min(threads, len(pairs))) as pool:
-        return list(pool.map(lambda pair: betti_matching(*pair), pairs))
+        return list(pool.map(lambda pair: betti_matching(pair[0], pair[1], connectivity), pairs))
 
 
 def as_float32(image: Image, name: str) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """Persistence of one image: where its components, loops and cavities are born and where they die, exactly.
 
 H. Edelsbrunner, D. Letscher, A. Zomorodian, "Topological persistence and simplification", Discrete & Computational
-Geometry 28, 2002. The image is filtered by falling value; voxels are vertices (foreground of 4 neighbours in 2D, 6 in
-3D, background of 8 or 26), as in :func:`nnunet_topo.homology.betti_matching`, of whose steps these are some.
+Geometry 28, 2002. The image is filtered by falling value, in the complex of either connectivity, as in
+:func:`nnunet_topo.homology.betti_matching`, of whose steps these are some.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnunet_topo.homology.betti_matching import Image, Pairs, as_float32, make_pairs
+from nnunet_topo.homology.masks import Connectivity, check_connectivity
 
 
 @dataclass(frozen=True)
@@ -33,27 +34,29 @@ class Persistence:
         return len(self.dimensions)
 
 
-def persistence_pairs(image: Image) -> Persistence:
+def persistence_pairs(image: Image, connectivity: Connectivity = "foreground") -> Persistence:
     """Persistence of an image, a numpy array or tensor (*S) of two or three axes.
 
-    Values are foreground probabilities or any other finite numbers, compared in float32; a mask may be boolean or hold
-    the integers 0 and 1. There are components (0) and holes (1) in 2D; components, loops (1) and cavities (2) in 3D.
-    The first call on a machine compiles for some seconds; the result is kept on disk. No gradient runs through it:
-    gather the image at the voxels that it names. Raises ValueError for other numbers of axes, no voxel at all, integers
-    other than 0 and 1, NaN and infinity; TypeError for anything else than real numbers.
+    Values are foreground probabilities or any other finite numbers, ordered as they are in float32; a mask may be
+    boolean or hold the integers 0 and 1. ``connectivity`` names the side that is connected across corners. There are
+    components (0) and holes (1) in 2D; components, loops (1) and cavities (2) in 3D. The first call on a machine
+    compiles for some seconds; the result is kept on disk. No gradient runs through it: gather the image at the voxels
+    that it names. Raises ValueError for other numbers of axes, no voxel at all, integers other than 0 and 1, NaN and
+    infinity; TypeError for anything else than real numbers.
     """
+    check_connectivity(connectivity)
     values = as_float32(image, "image of a persistence diagram")
     from nnunet_topo.homology._persistence import pairs_of  # numba is only needed from here on
 
     shape = (*(0,) * (3 - values.ndim), *values.shape)
     padded = [size + 2 for size in values.shape]
     strides = tuple(int(np.prod(padded[axis + 1 :])) for axis in range(values.ndim))
-    finite, dimensions = pairs_of(values.ravel(), shape, strides)
+    finite, dimensions = pairs_of(values.ravel(), shape, strides, connectivity == "foreground")
     if not finite:
         count = np.count_nonzero(~np.isfinite(values))
         raise ValueError(f"The image of a persistence diagram must be finite; {count} of its voxels are not.")
     return Persistence(
         values.shape,
         tuple(make_pairs(values, births, deaths) for births, deaths in dimensions),
-        int(np.subtract(np.float32(1), values).argmin()),
+        int(values.argmax()),
     )

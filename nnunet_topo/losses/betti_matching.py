@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nnunet_topo.homology import BettiMatching, betti_matchings
+from nnunet_topo.homology import BettiMatching, Connectivity, betti_matchings, check_connectivity
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
 from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background
 from nnunet_topo.losses._ranges import Factor, Share, Smoothing, Threads, Voxels
@@ -28,7 +28,7 @@ from nnunet_topo.losses._ranges import Factor, Share, Smoothing, Threads, Voxels
 class BettiMatchingLoss(nn.Module):
     """Betti matching loss, called as ``term(probabilities, target, valid=None)``.
 
-    Foreground is 6-connected (4 in 2D), as in the authors' code. The matching runs on the CPU, all samples and classes
+    The matching runs on the CPU, all samples and classes
     in parallel threads; its time grows a little faster than the number of voxels, which is what crops are for.
 
     Args of a call:
@@ -57,8 +57,11 @@ class BettiMatchingLoss(nn.Module):
         crop_2d, crop_3d: side of the crop, around a random voxel of foreground, that is looked at of each sample; 0 is
             the whole patch.
         threads: how many matchings run at once; None for one for each core.
+        connectivity: the side that is connected across corners: "foreground" (8 in 2D, 26 in 3D; background 4 or 6) or
+            "background" (foreground 4 or 6), as in the authors' code.
 
-    The defaults differ from the authors' code (:meth:`reference`) in normalisation, crops and the essential component.
+    The defaults differ from the authors' code (:meth:`reference`) in normalisation, crops, the essential component and
+    connectivity.
     """
 
     def __init__(
@@ -76,8 +79,10 @@ class BettiMatchingLoss(nn.Module):
         crop_2d: Voxels = 256,
         crop_3d: Voxels = 64,
         threads: Threads | None = None,
+        connectivity: Connectivity = "foreground",
     ) -> None:
         super().__init__()
+        check_connectivity(connectivity)
         if smooth <= 0:
             raise ValueError(f"smooth must be greater than 0, or two empty images divide by 0; got {smooth}.")
         if filtration not in ("superlevel", "sublevel", "both"):
@@ -96,11 +101,13 @@ class BettiMatchingLoss(nn.Module):
         self.crop_2d = crop_2d
         self.crop_3d = crop_3d
         self.threads = threads
+        self.connectivity: Connectivity = connectivity
 
     @classmethod
     def reference(cls, **options: bool | float | str) -> BettiMatchingLoss:
         """The sum of the authors' C++ code over the whole image, mean over samples and classes; options as above."""
-        defaults: dict = {"normalised": False, "essential": False, "crop_2d": 0, "crop_3d": 0}
+        defaults: dict = {"normalised": False, "essential": False, "crop_2d": 0, "crop_3d": 0,
+                          "connectivity": "background"}
         return cls(**defaults | options)
 
     def forward(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -118,7 +125,7 @@ class BettiMatchingLoss(nn.Module):
             predictions = torch.cat([images(probabilities, upside_down, self.frame) for upside_down in sides])
             first = predictions.detach().cpu().numpy()
             second = torch.cat([images(target, upside_down, self.frame) for upside_down in sides]).cpu().numpy()
-        future = in_background(betti_matchings, first, second, threads=self.threads)
+        future = in_background(betti_matchings, first, second, self.connectivity, threads=self.threads)
 
         def finish() -> Tensor:
             with without_autocast(probabilities):
@@ -175,11 +182,11 @@ class BettiMatchingLoss(nn.Module):
     def compile_kernels(self, axes: int) -> None:
         """Compile what a call needs for images of so many axes, or read it from the disk; see the trainer."""
         image = np.random.default_rng(0).random((8,) * axes, dtype=np.float32)
-        betti_matchings([image], [image > 0.5], threads=1)
+        betti_matchings([image], [image > 0.5], self.connectivity, threads=1)
 
     def extra_repr(self) -> str:
         names = ("normalised", "smooth", "essential", "matched_weight", "unmatched_weight", "threshold",
-                 "push_unmatched", "filtration", "frame", "crop_2d", "crop_3d", "threads")
+                 "push_unmatched", "filtration", "frame", "crop_2d", "crop_3d", "threads", "connectivity")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 

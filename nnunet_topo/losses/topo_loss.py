@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nnunet_topo.homology import Persistence, betti_numbers, persistence_pairs
+from nnunet_topo.homology import Connectivity, Persistence, betti_numbers, check_connectivity, persistence_pairs
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
 from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background, tiles
 from nnunet_topo.losses._ranges import Share, Smoothing, Threads, Voxels
@@ -33,9 +33,8 @@ _Diagram = tuple[Persistence, tuple[int, ...]]  # of a prediction, with its targ
 class TopoLoss(nn.Module):
     """TopoLoss, called as ``term(probabilities, target, valid=None)``.
 
-    Foreground is 6-connected (4 in 2D), in the prediction's persistence and in the target's Betti numbers alike. The
-    diagrams are made on the CPU, all samples and classes in parallel threads, in time that grows a little faster than
-    the number of voxels.
+    The diagrams are made on the CPU, all samples and classes in parallel threads, in time that grows a little faster
+    than the number of voxels.
 
     Args of a call:
         probabilities: (B, C, *S) in [0, 1], foreground channels only, 2D or 3D.
@@ -59,9 +58,11 @@ class TopoLoss(nn.Module):
             the whole patch.
         tiled: cut each sample into tiles of that side, as the authors do, and look at all of them in place of one crop.
         threads: how many diagrams are made at once; None for one for each core.
+        connectivity: the side that is connected across corners, in the prediction's persistence and in the target's
+            Betti numbers alike: "foreground" (8 in 2D, 26 in 3D; background 4 or 6) or "background" (foreground 4, 6).
 
     The loss is the mean over samples, classes and tiles. The defaults differ from the authors' code (:meth:`reference`)
-    in normalisation, crops and the essential component; both differ from it in that all dimensions count.
+    in normalisation, crops, the essential component and connectivity; both differ from it in that all dimensions count.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class TopoLoss(nn.Module):
         crop_3d: Voxels = 64,
         tiled: bool = False,
         threads: Threads | None = None,
+        connectivity: Connectivity = "foreground",
     ) -> None:
         super().__init__()
+        check_connectivity(connectivity)
         if smooth <= 0:
             raise ValueError(f"smooth must be greater than 0, or two empty images divide by 0; got {smooth}.")
         check_numbers(threads, threshold=threshold, crop_2d=crop_2d, crop_3d=crop_3d)
@@ -90,15 +93,17 @@ class TopoLoss(nn.Module):
         self.crop_3d = crop_3d
         self.tiled = tiled
         self.threads = threads
+        self.connectivity: Connectivity = connectivity
 
     @classmethod
-    def reference(cls, **options: bool | float) -> TopoLoss:
+    def reference(cls, **options: bool | float | str) -> TopoLoss:
         """The authors' sum of squares over the whole image, mean over samples and classes; options as above.
 
         Its gradient is that of their code, which holds the goals of the kept and of the other features constant. The
         paper's own formula, a squared Wasserstein distance, has half of the second sum.
         """
-        defaults: dict = {"normalised": False, "essential": False, "crop_2d": 0, "crop_3d": 0}
+        defaults: dict = {"normalised": False, "essential": False, "crop_2d": 0, "crop_3d": 0,
+                          "connectivity": "background"}
         return cls(**defaults | options)
 
     def forward(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -118,7 +123,7 @@ class TopoLoss(nn.Module):
                 [piece.reshape(shape) for piece, shape in zip(np.split(array, ends), shapes, strict=True)]
                 for array in (values.detach().cpu().numpy(), torch.cat([t.flatten() for t in targets]).cpu().numpy())
             )
-        future = in_background(_diagrams, first, second, self.threads)
+        future = in_background(_diagrams, first, second, self.connectivity, self.threads)
 
         def finish() -> Tensor:
             with without_autocast(probabilities):
@@ -189,16 +194,19 @@ class TopoLoss(nn.Module):
 
     def compile_kernels(self, axes: int) -> None:
         """Compile what a call needs for images of so many axes, or read it from the disk; see the trainer."""
-        persistence_pairs(np.random.default_rng(0).random((8,) * axes, dtype=np.float32))
+        persistence_pairs(np.random.default_rng(0).random((8,) * axes, dtype=np.float32), self.connectivity)
 
     def extra_repr(self) -> str:
-        names = ("normalised", "smooth", "essential", "threshold", "frame", "crop_2d", "crop_3d", "tiled", "threads")
+        names = ("normalised", "smooth", "essential", "threshold", "frame", "crop_2d", "crop_3d", "tiled", "threads",
+                 "connectivity")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
-def _diagrams(first: Sequence[NDArray], second: Sequence[NDArray], threads: int | None) -> list[_Diagram]:
+def _diagrams(
+    first: Sequence[NDArray], second: Sequence[NDArray], connectivity: Connectivity, threads: int | None
+) -> list[_Diagram]:  # fmt: skip
     def diagram(image: NDArray, mask: NDArray) -> _Diagram:
-        return persistence_pairs(image), betti_numbers(mask, "background")
+        return persistence_pairs(image, connectivity), betti_numbers(mask, connectivity)
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         return list(pool.map(diagram, first, second))

@@ -15,7 +15,8 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from nnunet_topo.files import written_at_once
-from nnunet_topo.homology import BettiMatching, Pairs, betti_matching
+from nnunet_topo.homology import BettiMatching, Connectivity, Pairs, betti_matching
+from nnunet_topo.homology.masks import neighbours
 
 _MATCHED, _UNMATCHED, _WARNING, _NOTE, _DARK = "#35E0A1", "#FF3860", "#C8102E", "0.35", "#14171B"
 _MARKERS = {"piece": "o", "loop": "s", "cavity": "D"}
@@ -29,6 +30,7 @@ def betti_matching_figure(
     *,
     shortest: float = 0.25,
     projection_axis: int = 0,
+    connectivity: Connectivity = "foreground",
 ) -> None:
     """Draw predictions beside their targets, each feature at the voxels at which it is born and dies, as a PNG.
 
@@ -38,14 +40,15 @@ def betti_matching_figure(
         path: of the PNG; written at once or not at all.
         shortest: unmatched features that live for less are left out; a noisy prediction has thousands.
         projection_axis: the axis along which volumes are projected to their maxima.
+        connectivity: the side that is connected across corners, see :func:`nnunet_topo.homology.betti_matching`.
     """
-    rows = [(name, *pair, betti_matching(*pair)) for name, pair in images.items()]
+    rows = [(name, *pair, betti_matching(*pair, connectivity)) for name, pair in images.items()]
     figure, panels = _empty_panels([_flat(prediction, projection_axis).shape for _, prediction, _, _ in rows])
     for name, prediction, target, matching in rows:
         for side, image in (("prediction", prediction), ("target", target)):
             _draw_side(next(panels), f"{name}: {side}", image, matching, side == "prediction", shortest,
                        projection_axis)
-    _draw_legend(figure, {len(matching.shape) for _, _, _, matching in rows}, shortest)
+    _draw_legend(figure, {len(matching.shape) for _, _, _, matching in rows}, shortest, connectivity)
     with written_at_once(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
@@ -118,7 +121,7 @@ def _draw_feature(panel: Axes, pairs: Pairs, row: int, name: str, number: str, a
                    va="center", fontweight="bold", path_effects=edge, zorder=4)
 
 
-def _draw_legend(figure: Figure, dimensions: set[int], shortest: float) -> None:
+def _draw_legend(figure: Figure, dimensions: set[int], shortest: float, side: Connectivity) -> None:
     entries = []
     for colour, state in ((_MATCHED, "matched, with its number"), (_UNMATCHED, "not matched")):
         entries.append(Line2D([], [], color=colour, linewidth=2.5, label=state))
@@ -131,7 +134,8 @@ def _draw_legend(figure: Figure, dimensions: set[int], shortest: float) -> None:
     figure.legend(handles=entries, ncols=len(entries), loc="upper left", frameon=False, fontsize=9.5, borderpad=0,
                   bbox_to_anchor=(_SPACE / width, (_LEGEND - 0.02) / height), borderaxespad=0, handletextpad=0.5,
                   columnspacing=1.8 if len(entries) < 8 else 0.7)
-    connectivity = {2: "4-connected, their background 8-connected", 3: "6-connected, their background 26-connected"}
+    connectivity = {axes: "{}-connected, their background {}-connected".format(*neighbours(axes, side))
+                    for axes in dimensions}
     text = (
         "As the threshold on an image falls from 1 to 0, a piece is born at its brightest voxel and dies where it joins"
         " an older\npiece; a loop is born where it closes and dies where the last of its hole is filled. Matched (same"
