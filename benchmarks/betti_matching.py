@@ -2,13 +2,16 @@
 
     python benchmarks/betti_matching.py [--sizes 64x64 256x256 48x48x48 64x64x64] [--kinds vessel smooth] [--repeats 5]
 
+"ours" has the foreground's connectivity (8 or 26), which the C++ code has not; "background" is ours with that of the
+C++ code, whose pairs it is compared with.
+
 The C++ core is that of the package topolosses (`pip install --no-deps --target FOLDER topolosses`, then FOLDER on
 PYTHONPATH); without it, only our own figures are printed. Both run in turn in one process, on the same seeded pair, the
-best of several runs counts, and their pairs are compared as multisets of voxels on the way. The C++ code starts five
+best of several runs counts, and pairs are compared as multisets of voxels on the way. The C++ code starts five
 threads for a volume; pin the process to one core (`taskset -c 0`) for a comparison of the work. Memory is what a run
 adds at its highest point, in a fresh process (Linux only). --batch times lists of four pairs on two threads. --masks
 times the Betti matching error of pairs of masks, of sizes that are multiples of 128, for instance 128x128x128 and
-512x512x512, and compares its counts with those of the matching up to 128x128x128.
+512x512x512, in each form, and compares the published counts with those of the matching up to 128x128x128.
 """
 
 from __future__ import annotations
@@ -22,11 +25,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
-from nnunet_topo.homology import BettiMatching, betti_matching, betti_matchings
+from nnunet_topo.homology import BettiMatching, Connectivity, betti_matching, betti_matchings
 from nnunet_topo.metrics import betti_matching_error
 from nnunet_topo.synthetic import vessel_tree
 
@@ -92,6 +96,11 @@ def masks(shape: tuple[int, ...], seed: int) -> tuple[Array, Array]:
     return prediction, label
 
 
+FORMS: dict[str, dict[str, Any]] = {
+    "foreground": {},
+    "background": {"connectivity": "background"},
+    "published": {"connectivity": "background", "published": True},
+}
 KINDS = {"vessel": vessel, "smooth": smooth}
 
 
@@ -111,7 +120,7 @@ def official_code() -> ModuleType | None:
 
 def official(module: ModuleType, prediction: Array, target: Array) -> Callable[[], object]:
     """A call of the C++ code; the conversion to its arguments is not timed."""
-    first, second = ((np.float32(1) - image).astype(np.float64) for image in (prediction, target))
+    first, second = (-image.astype(np.float64) for image in (prediction, target))
     return lambda: module.compute_matching(first, second)
 
 
@@ -153,17 +162,21 @@ def best(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, 
 def mask_row(size: str) -> str:
     shape = tuple(map(int, size.split("x")))
     pair = masks(shape, 0)
-    start = time.perf_counter()
-    error = betti_matching_error(*pair)
-    seconds = time.perf_counter() - start
-    same = ""
-    if pair[0].size <= 128**3:
-        counts = [d.counts for d in betti_matching(*pair).dimensions]
-        same = "yes" if error == tuple(u + w for _, u, w in counts) else "NO"
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        megabytes = pool.apply(resident_memory, ("error", "masks", shape))
     foreground = " and ".join(f"{100 * mask.mean():.1f} %" for mask in pair)
-    return f"| {size} | {foreground} | {seconds:.2f} | {megabytes:.0f} | {', '.join(map(str, error))} | {same} |"
+    rows = []
+    for form, options in FORMS.items():
+        start = time.perf_counter()
+        error = betti_matching_error(*pair, **options)
+        seconds = time.perf_counter() - start
+        same = ""
+        if pair[0].size <= 128**3 and form == "published":
+            counts = [d.counts for d in betti_matching(*pair, "background").dimensions]
+            same = "yes" if error == tuple(u + w for _, u, w in counts) else "NO"
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            megabytes = pool.apply(resident_memory, (form, "masks", shape))
+        numbers = ", ".join(map(str, error))
+        rows.append(f"| {size} | {form} | {foreground} | {seconds:.2f} | {megabytes:.0f} | {numbers} | {same} |")
+    return "\n".join(rows)
 
 
 def memory(name: str, kind: str, shape: tuple[int, ...]) -> float:
@@ -176,12 +189,13 @@ def resident_memory(name: str, kind: str, shape: tuple[int, ...]) -> float:
     runs: list[Callable[[], object]]
     if kind == "masks":
         small, images = masks((128,) * len(shape), 1), masks(shape, 0)
-        runs = [partial(betti_matching_error, *pair) for pair in (small, images)]
+        runs = [partial(betti_matching_error, *pair, **FORMS[name]) for pair in (small, images)]
     else:
         small, images = KINDS[kind]((8,) * len(shape), 0), KINDS[kind](shape, 0)
         module = official_code() if name == "C++" else None
+        side: Connectivity = "background" if name == "background" else "foreground"
         pairs = (small, images)
-        runs = [partial(betti_matching, *pair) if module is None else official(module, *pair) for pair in pairs]
+        runs = [partial(betti_matching, *pair, side) if module is None else official(module, *pair) for pair in pairs]
     runs[0]()  # loads what is loaded once
     ctypes.CDLL(None).malloc_trim(0)  # gives back what making the images has left
     Path("/proc/self/clear_refs").write_text("5")  # the highest point so far is forgotten
@@ -198,14 +212,19 @@ def resident(field: str) -> int:
 def row(size: str, kind: str, repeats: int, module: ModuleType | None) -> str:
     shape = tuple(map(int, size.split("x")))
     images = KINDS[kind](shape, 0)
-    functions: dict[str, Callable[[], object]] = {"ours": lambda: betti_matching(*images)}
+    functions: dict[str, Callable[[], object]] = {
+        "ours": lambda: betti_matching(*images),
+        "background": lambda: betti_matching(*images, "background"),
+    }
     identical = ""
     if module is not None:
         functions["C++"] = official(module, *images)
-        identical = "yes" if same(betti_matching(*images), functions["C++"]()) else "NO"
+        identical = "yes" if same(betti_matching(*images, "background"), functions["C++"]()) else "NO"
     milliseconds = best(functions, repeats)
     megabytes = {name: memory(name, kind, shape) for name in functions}
     cells = [f"{kind} {size}", f"{milliseconds['ours']:.1f}", f"{megabytes['ours']:.0f}"]
+    cells += [f"{milliseconds['background']:.1f}", f"{megabytes['background']:.0f}"]
+    cells += [f"{milliseconds['ours'] / milliseconds['background']:.2f}"]
     if module is not None:
         cells += [f"{milliseconds['C++']:.1f}", f"{megabytes['C++']:.0f}"]
         cells += [f"{m['C++'] / m['ours']:.1f} x" for m in (milliseconds, megabytes)] + [identical]
@@ -218,7 +237,7 @@ def batch_row(size: str, kind: str, repeats: int, module: ModuleType | None) -> 
     predictions, targets = zip(*pairs, strict=True)
     functions: dict[str, Callable[[], object]] = {"ours": lambda: betti_matchings(predictions, targets, threads=2)}
     if module is not None:
-        lists = [[(np.float32(1) - image).astype(np.float64) for image in side] for side in (predictions, targets)]
+        lists = [[-image.astype(np.float64) for image in side] for side in (predictions, targets)]
         functions["C++"] = lambda: module.compute_matching(*lists)
     milliseconds = best(functions, repeats)
     figures = ", ".join(f"{name} {value:.1f} ms" for name, value in milliseconds.items())
@@ -235,8 +254,9 @@ def main() -> None:
     parser.add_argument("--masks", action="store_true", help="the error of masks instead of the matching of images")
     arguments = parser.parse_args()
     if arguments.masks:
-        betti_matching_error(*masks((128,) * (arguments.sizes[0].count("x") + 1), 1))  # compiles
-        print("| masks | foreground | s | MB | error | as by betti_matching |\n" + "|---" * 6 + "|")
+        for options in FORMS.values():
+            betti_matching_error(*masks((128,) * (arguments.sizes[0].count("x") + 1), 1), **options)  # compiles
+        print("| masks | form | foreground | s | MB | error | as by betti_matching |\n" + "|---" * 7 + "|")
         for size in arguments.sizes:
             print(mask_row(size), flush=True)
         return
@@ -244,7 +264,7 @@ def main() -> None:
     betti_matching(*vessel((16, 16), 0))  # compiles
     betti_matching(*vessel((8, 8, 8), 0))
     if not arguments.batch:
-        titles = ["pair", "ours ms", "ours MB"]
+        titles = ["pair", "ours ms", "ours MB", "background ms", "background MB", "ours / background"]
         titles += [] if module is None else ["C++ ms", "C++ MB", "faster", "leaner", "identical"]
         print("| " + " | ".join(titles) + " |\n" + "|---" * len(titles) + "|")
     for size in arguments.sizes:
