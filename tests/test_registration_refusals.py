@@ -52,6 +52,8 @@ def skewed(image):
 @pytest.mark.parametrize("fixed, moving, options, words", [
     (bones(), bones(5), {}, "fixed segmentation is empty"),
     (bones(5), sitk.GetImageFromArray(np.ones((20, 20, 20), np.uint8)), {}, "foreground everywhere"),
+    (bones(5), sitk.GetImageFromArray((np.random.default_rng(0).random((30, 30, 30)) > 0.5).astype(np.uint8)), {},
+     "moving segmentation reaches the border of its image on all sides"),
     (bones(5)[:, :, 8], bones(5), {}, "needs 3D volumes"),
     (bones(5), skewed(bones(5)), {}, "missing or sheared"),
     (bones(3, 22), bones(5), {}, "holds 2 separate bones"),

@@ -102,7 +102,7 @@ def prepare(
 ) -> Shape:
     """Everything above from a probability map (array z, y, x) on an image's grid; a mask is one of zeros and ones.
 
-    Raises ValueError for a segmentation that is empty, full, or holds several bones.
+    Raises ValueError for a segmentation that is empty, full, cut off on all sides, or holds several bones.
     """
     occupancy, grid = clean_occupancy(image, probability, name, step_mm=STEP_MM, pad_mm=_PAD_MM)
     inside = occupancy > 0.5
@@ -120,7 +120,12 @@ def prepare(
     axes = np.linalg.eigh(np.cov((voxels - centre).T))[1]
     axes *= np.array([1, 1, np.sign(np.linalg.det(axes))])
     smooth = gaussian_filter(distance, 0.6, truncate=3)
-    return Shape(Volume(occupancy, grid, device), Volume(smooth, grid, device), seen(surface, _CUT_MM),
+    uncut = seen(surface, _CUT_MM)
+    if not len(uncut):
+        raise ValueError(f"The {name} segmentation reaches the border of its image on all sides, so that no surface of "
+                         "the bone is seen. Give an image in which the bone has background around it, and check that "
+                         "its label is the bone and not noise.")
+    return Shape(Volume(occupancy, grid, device), Volume(smooth, grid, device), uncut,
                  seen(ridge, 0), view, centre, axes, seed)
 
 
