@@ -130,6 +130,16 @@ def test_where_it_is_not_known_which_jobs_have_ended_none_is_submitted(cluster, 
     assert (cluster / "number").read_text() == "42\n"
 
 
+def test_what_sbatch_refuses_is_said_in_one_line_and_jobs_before_are_remembered(cluster, tmp_path):
+    runs = runs_in(tmp_path)
+    submit_to_slurm(runs[:1], WANTED, tmp_path)
+    (cluster / "sbatch").write_text("#!/bin/bash\necho invalid partition >&2; echo failed >&2; exit 1")
+    with pytest.raises(RuntimeError, match=r"does not take a job \(.*invalid partition failed.*Look at") as error:
+        submit_to_slurm(runs, WANTED, tmp_path)
+    assert "\n" not in str(error.value)
+    assert json.loads((tmp_path / "jobs" / "submitted.json").read_text()) == {runs[0].name: "41"}
+
+
 def test_without_slurm_nothing_is_tried(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RuntimeError, match="There is no sbatch, squeue, srun here"):
@@ -220,3 +230,38 @@ def test_as_a_job_every_epoch_is_kept(cluster, tmp_path):
     assert sent.settings() == run.settings() and sent.name == run.name
 
 
+
+
+def answered(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("idle" not in answered("sinfo", "--noheader", "--format=%T"), reason="no idle SLURM here")
+def test_on_a_real_slurm_a_job_is_queued_again_and_one_that_was_cancelled_submitted_again(tmp_path, monkeypatch):
+    def until(what) -> None:
+        deadline = time.monotonic() + 60
+        while not what():
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+    monkeypatch.setattr(slurm, "Job", slow_job())
+    (run,) = runs_in(tmp_path, ["epochs"])
+    number = submit_to_slurm([run], WANTED, tmp_path).jobs[run.name]
+    try:
+        until((run.folder / execution.PROGRESS).exists)
+        subprocess.run(["scancel", "--signal=USR2", number], check=True)
+        until(lambda: "PENDING" in answered("squeue", "--noheader", "--format=%T", f"--jobs={number}"))
+        assert not is_locked(run) and execution.failure(run) is None
+        assert submit_to_slurm([run], WANTED, tmp_path) == ({run.name: number}, {})
+        subprocess.run(["scancel", number], check=True)
+        until(lambda: number not in answered("squeue", "--noheader", "--format=%i").split())
+        jobs, again = submit_to_slurm([run], WANTED, tmp_path)
+        assert jobs[run.name] != number and "was cancelled" in again[run.name]
+        number = jobs[run.name]
+        until(lambda: execution.finished(run) is not None)  # the second epoch is the last
+    finally:
+        subprocess.run(["scancel", number], check=False)

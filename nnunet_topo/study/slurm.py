@@ -50,7 +50,7 @@ def submit_to_slurm(runs: Sequence[Run], executor: Executor, output: Path) -> Su
         if run.name in known:
             again[run.name] = why_ended(run, folder / f"{known[run.name]}_0_log.err")
         with interrupts_wait():  # a job that is submitted is remembered
-            jobs[run.name] = slurm.submit(job, replace(run, save_every=1)).job_id
+            jobs[run.name] = _number(slurm, job, replace(run, save_every=1))
             write_json(file, jobs)
     return Submission(jobs, again)
 
@@ -68,6 +68,16 @@ def slurm_executor(executor: Executor, folder: Path) -> Any:
         wanted["account"] = executor.account
     slurm.update_parameters(**{name: value for name, value in wanted.items() if value is not None})
     return slurm
+
+
+def _number(slurm: Any, job: Job, run: Run) -> str:
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    try:
+        return slurm.submit(job, run).job_id
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise RuntimeError(f"SLURM does not take a job ({' '.join(str(error).split())}). Look at the study's executor; "
+                           "jobs that were submitted before stay.") from error
 
 
 def _queue() -> set[str]:
