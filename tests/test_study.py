@@ -157,6 +157,24 @@ def test_published_splits_that_nnunet_would_not_use_are_noticed(study, prepared,
         (prepared / "splits_final.json").unlink()
 
 
+@pytest.mark.parametrize(("name", "content", "sentence"), [
+    (f"{PLANS}.json", "{", f"{PLANS}.json is damaged or not JSON ("),
+    (f"{PLANS}.json", "[]", f"{PLANS}.json must hold names and values, not []."),
+    (f"{PLANS}.json", "{}", f"{PLANS}.json names no configurations, so it is not a plans file"),
+    ("dataset.json", "", "dataset.json is damaged or not JSON ("),
+    ("splits_final.json", "1", "splits_final.json is damaged or holds no list of splits ("),
+])  # fmt: skip
+def test_a_damaged_file_of_nnunet_is_named(study, capsys, name, content, sentence):
+    file = Path(os.environ["nnUNet_preprocessed"]) / DATASET / name
+    before = file.read_text() if file.is_file() else None
+    file.write_text(content)
+    try:
+        assert main([str(study())]) == 1
+    finally:
+        file.unlink() if before is None else file.write_text(before)
+    assert sentence in capsys.readouterr().err
+
+
 class Killed(BaseException):
     pass
 

@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nnunet_topo.schema import read_json
+
 
 def preprocessed(dataset: str) -> Path:
     return Path(os.environ["nnUNet_preprocessed"]) / dataset
@@ -46,7 +48,9 @@ def require_planned(dataset: str, plans: str, configuration: str) -> dict[str, A
     mend = f"Run nnUNetv2_plan_and_preprocess -d {int(dataset[7:10])} -c {configuration} first."
     if not file.is_file():
         raise ValueError(f"{dataset} has no plans {plans!r} ({file} does not exist). {mend}")
-    content = json.loads(file.read_text())
+    content = read_json(file)
+    if not isinstance(content.get("configurations"), dict):
+        raise ValueError(f"{file} names no configurations, so it is not a plans file of nnU-Net. {mend}")
     if configuration not in content["configurations"]:
         raise ValueError(f"The plans {plans!r} of {dataset} have no configuration {configuration!r}; they have "
                          f"{', '.join(content['configurations'])}.")
@@ -65,7 +69,10 @@ def require_fold(dataset: str, fold: int | str) -> None:
     if published.is_file() and not file.is_file():
         raise ValueError(f"{published} holds the splits of {dataset}, but nnU-Net looks for them in {file.parent} and "
                          "would make others. Copy the file there.")
-    folds = len(json.loads(file.read_text())) if file.is_file() else 5
+    try:
+        folds = len(json.loads(file.read_text())) if file.is_file() else 5
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file} is damaged or holds no list of splits ({error}).") from error
     if fold != "all" and not (isinstance(fold, int) and 0 <= fold < folds):
         raise ValueError(f"{dataset} has no fold {fold!r}; it has 0 to {folds - 1}, and 'all'.")
 
@@ -78,7 +85,7 @@ def checkpoint_bytes(dataset: str, plans: dict[str, Any], configuration: str) ->
 
     manager = PlansManager(plans)
     settings = manager.get_configuration(configuration)
-    content = json.loads((preprocessed(dataset) / "dataset.json").read_text())
+    content = read_json(preprocessed(dataset) / "dataset.json")
     network = get_network_from_plans(
         settings.network_arch_class_name, settings.network_arch_init_kwargs,
         settings.network_arch_init_kwargs_req_import, determine_num_input_channels(manager, settings, content),

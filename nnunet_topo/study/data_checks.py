@@ -16,6 +16,7 @@ from nnunet_topo.nnunet.evaluation import dataset_settings
 from nnunet_topo.nnunet.lookup import preprocessed
 from nnunet_topo.nnunet.raw_cases import RawCase, channels_of, processes_for, require_sound
 from nnunet_topo.processes import Failure, outcomes
+from nnunet_topo.schema import read_json
 
 CHECKED = "nnunet_topo_checked_files.json"  # in the preprocessed data set: the files that were found to be sound
 _SHOWN = 10  # cases at most in an error
@@ -107,4 +108,4 @@ def _raw(dataset: str) -> Path:
 
 
 def _dataset_json(dataset: str) -> dict[str, Any]:
-    return json.loads((preprocessed(dataset) / "dataset.json").read_text())
+    return read_json(preprocessed(dataset) / "dataset.json")

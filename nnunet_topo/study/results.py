@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from nnunet_topo.files import written_at_once
 from nnunet_topo.metrics.definitions import FOREGROUND
+from nnunet_topo.schema import read_json
 from nnunet_topo.study.comparison import Row, Section, compare_section
 from nnunet_topo.study.execution import finished
 from nnunet_topo.study.groups import UNGROUPED, groups_of
@@ -24,7 +24,7 @@ _RUN_COLUMNS = ("dataset", "configuration", "plans", "trainer", "fold", "seed")
 def write_results(study: Study, runs: Sequence[Run]) -> list[Path]:
     """Write ``results.csv``, ``report.html`` and ``report.md`` from the runs that are finished; returns their paths."""
     done = {run: record for run in runs if (record := finished(run)) is not None}
-    summaries = {run: json.loads((run.folder / "evaluation" / "summary_topology.json").read_text()) for run in done}
+    summaries = {run: read_json(run.folder / "evaluation" / "summary_topology.json") for run in done}
     groups = {dataset: groups_of(study, dataset) for dataset in {run.dataset for run in done}}
     _write_rows(study.output / RESULTS, summaries, groups)
     sections = [compare_section(study.baseline, {run: summaries[run] for run in done
