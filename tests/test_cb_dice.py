@@ -278,6 +278,17 @@ def test_only_the_soft_skeleton_takes_its_iterations_from_the_labels_and_says_wh
     assert enough.notices() == [] and "thicker than 6 iterations" in few.notices()[0]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_softmax_in_half_precision_is_one_for_merged_classes_too(dtype):
+    target = tubes(16, 20)
+    logits = 3 * torch.randn(2, 3, 16, 20, generator=torch.Generator().manual_seed(0))
+    rounded = logits.to(dtype).softmax(1)[:, 1:]
+    assert 1 < rounded.float().sum(1).max() < 1 + torch.finfo(dtype).eps
+    expected = CbDiceLoss(class_wise=False)(logits.to(dtype).float().softmax(1)[:, 1:], target).item()
+    for given in (rounded, rounded.float()):
+        assert CbDiceLoss(class_wise=False)(given, target).item() == pytest.approx(expected, abs=5e-3)
+
+
 @pytest.mark.parametrize(("call", "sentence"), [
     (lambda p, t: CbDiceLoss(skeleton="thin"), "skeleton must be 'topological', 'soft' or 'euler', got 'thin'"),
     (lambda p, t: CbDiceLoss(iterations=-1), "iterations must be at least 0"),

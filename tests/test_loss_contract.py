@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 
 import pytest
@@ -11,6 +12,7 @@ from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_lo
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 
+from nnunet_topo import losses
 from nnunet_topo.nnunet import CompoundLoss, Term
 
 
@@ -156,6 +158,57 @@ def test_wrong_shapes_get_a_sentence(row, axes):
     ):
         with pytest.raises(ValueError, match=sentence):
             loss(*arguments)
+
+
+@every(ROWS)
+def test_values_that_are_no_probabilities_get_a_sentence_and_what_is_ignored_may_be_anything(row, axes):
+    loss, (logits, target, valid) = row.build().loss, batch(axes)
+    handed = logits if takes_logits(row) else logits.sigmoid()
+    nothing, somewhere = torch.tensor(torch.nan), torch.zeros_like(target)
+    somewhere[0, 1].view(-1)[17] = True
+    labels = target.long() * torch.tensor([1, 2]).view(1, 2, *[1] * axes)
+    bad = {
+        "targets in \\[0, 1\\], got values from 0 to 255. Each": (handed, 255 * target.to(torch.uint8)),
+        "targets in \\[0, 1\\], got values from 0 to 255.": (handed, 255 * target.float()),
+        "targets in \\[0, 1\\], got values from 0 to 2.": (handed, labels),
+        "targets in \\[0, 1\\], got values from -1 to 1.": (handed, target.float().masked_fill(~valid, -1)),
+        "targets in \\[0, 1\\], but some are NaN.": (handed, target.float().where(~somewhere, nothing)),
+        "but some are NaN.": (handed.where(~somewhere, nothing), target),
+    }
+    if not takes_logits(row):
+        bad["probabilities in \\[0, 1\\], got values from -.* Apply softmax or sigmoid"] = logits, target
+        bad["probabilities in \\[0, 1\\], got values from 0 to 255"] = 255 * target, target
+    for sentence, arguments in bad.items():
+        with pytest.raises(ValueError, match=sentence):
+            loss(*arguments)
+    expected = loss(handed, target, valid)
+    assert torch.equal(loss(handed, target.float().where(valid, -1), valid), expected)
+    assert torch.equal(loss(handed, target.float().where(valid, nothing), valid), expected)
+    if expected.ndim == 0:
+        assert torch.equal(loss(handed.where(valid, nothing), target, valid), expected)
+
+
+def test_every_exported_loss_stands_in_the_table_and_every_function_refuses_what_is_no_mask():
+    exported = {name: getattr(losses, name) for name in losses.__all__}
+    assert {loss for loss in exported.values() if isinstance(loss, type)} == {row.loss for row in ROWS}
+    target, functions = scene(3), {name: loss for name, loss in exported.items() if not isinstance(loss, type)}
+    assert len(functions) >= 6
+    for name, function in functions.items():
+        skeletons = [target] * ("true_skeleton" in inspect.signature(function).parameters) * 2
+        with pytest.raises(ValueError, match=r"needs targets in \[0, 1\], got values from 0 to 255"):
+            function(target.float(), 255 * target.float(), *skeletons)
+        if name not in ("cl_ce_loss", "scnp_logits"):
+            with pytest.raises(ValueError, match=r"needs probabilities in \[0, 1\], got values from 0 to 255"):
+                function(255 * target.float(), target, *skeletons)
+
+
+@every([row for row in ROWS if hasattr(row.loss, "prepare")])
+def test_a_prepared_target_of_another_kind_gets_a_sentence(row, axes):
+    loss, (logits, target, _) = row.build().loss, batch(axes)
+    handed = logits if takes_logits(row) else logits.sigmoid()
+    for prepared in (target.float(), target[:, :1]):
+        with pytest.raises(ValueError, match="needs prepared as a bool mask of shape"):
+            loss(handed, target, None, prepared)
 
 
 def takes_logits(row: Row) -> bool:

@@ -5,6 +5,7 @@ Where there is a GPU it is such a device, and so is one that the tests make up (
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import nullcontext
 
 import pytest
@@ -13,6 +14,7 @@ from loss_table import ROWS, batch, every, gradient
 from other_device import DEVICE, OtherDevice
 from test_soft_skeleton import plain_skeleton, with_gradient
 
+from nnunet_topo.losses import MIPLoss
 from nnunet_topo.skeletons import TopologicalSkeleton, soft_skeleton, soft_skeleton_of_mask, thin, tubed_skeleton
 from nnunet_topo.skeletons._device import why_not_triton
 from nnunet_topo.synthetic import vessel_tree
@@ -87,6 +89,23 @@ def test_nothing_waits_for_the_device_where_the_number_of_iterations_is_given(si
         soft_skeleton(p, 3)
         soft_skeleton_of_mask(p > 0.5, 3)
         thin(p > 0.5, 2)
+        assert made_up.waits == 0
+
+
+def test_the_first_calls_of_a_loss_look_at_the_values_and_later_ones_do_not_wait_for_the_device(monkeypatch):
+    monkeypatch.setattr("nnunet_topo.losses._common._calls", Counter())
+    target = torch.rand(1, 2, 6, 7, 8, generator=torch.Generator().manual_seed(0)) > 0.5
+    with OtherDevice() as made_up:
+        target = target.to(DEVICE)
+        for wrong in (255 * target.float(), -target.float()):
+            with pytest.raises(ValueError, match=r"The MIP loss needs probabilities in \[0, 1\], got values from -?\d"):
+                MIPLoss()(wrong, target)
+            with pytest.raises(ValueError, match=r"The MIP loss needs targets in \[0, 1\], got values from -?\d"):
+                MIPLoss()(target.float(), wrong)
+        for _ in range(8):
+            MIPLoss()(target.float(), target)
+        made_up.forget()
+        MIPLoss()(target.float(), target)
         assert made_up.waits == 0
 
 

@@ -190,7 +190,7 @@ def test_empty_batches_have_empty_skeletons():
 
 @pytest.mark.parametrize(("image", "iterations", "error", "sentence"), [
     (torch.randn(1, 1, 8, 8), 3, ValueError, r"probabilities in \[0, 1\], got values from -.* Apply softmax"),
-    (torch.full((1, 1, 4, 4), float("nan")), 3, ValueError, "NaN has no skeleton"),
+    (torch.full((1, 1, 4, 4), float("nan")), 3, ValueError, "some are NaN"),
     (torch.rand(8, 8), 3, ValueError, r"shape \(B, C, \*S\)"),
     (torch.rand(1, 1, 8, 8), -1, ValueError, "integer of at least 0, got -1"),
     (torch.rand(1, 1, 8, 8), 2.0, ValueError, "integer of at least 0, got 2.0"),

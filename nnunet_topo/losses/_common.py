@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.distributed
 from torch import Tensor
+
+from nnunet_topo.skeletons.checks import check_probabilities
+
+_CHANNELS = "Each class is a channel of its own, for instance labels == 1; a mask of 0 and 255 becomes one by mask > 0."
+_AT_FIRST = 8  # calls for whose values a GPU is waited for; what a caller gets wrong is mostly wrong from the start
+_calls: Counter[tuple[str, str, torch.dtype, torch.dtype]] = Counter()  # on devices that are not the CPU
 
 
 def check_arguments(
@@ -15,13 +22,17 @@ def check_arguments(
     given: Tensor,
     target: Tensor,
     valid: Tensor | None,
+    prepared: Tensor | None = None,
     *,
     what: str = "probabilities",
     channels: str = "a foreground class",
 ) -> None:
     """The contract of a topology term: (B, C, *S), the target alike, ``valid`` a bool mask (B, 1, *S) or None.
 
-    ``what`` names the first argument, and ``channels`` what has a channel, for the messages.
+    Target and probabilities lie in [0, 1], and logits are not NaN, where valid. On the CPU this is always looked at, on
+    other devices, which would have to be waited for, in the first calls of a loss for each combination of types.
+    ``what`` names the first argument, "probabilities" or "logits", and ``channels`` what has a channel, for the
+    messages.
     """
     if given.ndim not in (4, 5):
         raise ValueError(f"{loss} needs {what} of shape (B, C, *S) with two or three spatial axes, got "
@@ -34,6 +45,21 @@ def check_arguments(
     if valid is not None and (valid.dtype != torch.bool or valid.shape != expected):
         raise ValueError(f"{loss} needs valid as a bool mask of shape {expected}, got {valid.dtype} of shape "
                          f"{tuple(valid.shape)}.")
+    if prepared is not None and (prepared.dtype != torch.bool or prepared.shape != target.shape):
+        raise ValueError(f"{loss} needs prepared as a bool mask of shape {tuple(target.shape)}, got {prepared.dtype} "
+                         f"of shape {tuple(prepared.shape)}.")
+    if given.device.type != "cpu":
+        kind = loss, given.device.type, given.dtype, target.dtype
+        _calls[kind] += 1
+        if _calls[kind] > _AT_FIRST:
+            return
+    given, target = (values if valid is None or values.dtype == torch.bool else values.detach().where(valid, 0)
+                     for values in (given, target))
+    check_probabilities(target, f"{loss} needs targets", _CHANNELS)
+    if what == "probabilities":
+        check_probabilities(given, f"{loss} needs probabilities")
+    elif given.is_floating_point() and bool(given.isnan().any()):
+        raise ValueError(f"{loss} needs {what}, but some are NaN.")
 
 
 def masked(probabilities: Tensor, target: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,8 @@ from nnunet_topo.losses._depth import depth
 from nnunet_topo.losses._ranges import Smoothing, Steps
 from nnunet_topo.skeletons import soft_skeleton_iterations, soft_skeleton_of_mask, thin, tubed_skeleton
 
+_MOST = 1.01  # to which the probabilities of a softmax that was rounded to half precision may add up
+
 
 def cb_dice_loss(
     probabilities: Tensor,
@@ -153,7 +155,7 @@ class CbDiceLoss(nn.Module):
     def forward(
         self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None, prepared: Tensor | None = None
     ) -> Tensor:
-        check_arguments("cbDice", probabilities, target, valid)
+        check_arguments("cbDice", probabilities, target, valid, prepared)
         with without_autocast(probabilities):
             target = target if target.dtype == torch.bool else target > 0.5
             probabilities, target = masked(probabilities, target, valid)
@@ -198,7 +200,7 @@ def _weights(mask: Tensor, skeleton: Tensor) -> tuple[Tensor, Tensor]:
 def _merged(probabilities: Tensor) -> Tensor:
     """Softmax over the background's logit and the largest one of the foreground, from the softmax over all."""
     total = probabilities.sum(1, keepdim=True)
-    if bool((total > 1.001).any()):
+    if bool((total > _MOST).any()):
         raise ValueError("cbDice merges classes that exclude each other, but the probabilities of a voxel add up to "
                          f"{float(total.max()):.3f}. For regions, which overlap, leave class_wise=True.")
     largest = probabilities.amax(1, keepdim=True)

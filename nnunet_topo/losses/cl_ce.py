@@ -121,7 +121,7 @@ class ClCELoss(nn.Module):
     def forward(
         self, logits: Tensor, target: Tensor, valid: Tensor | None = None, prepared: Tensor | None = None
     ) -> Tensor:
-        check_arguments("clCE", logits, target, valid, what="logits")
+        check_arguments("clCE", logits, target, valid, prepared, what="logits")
         with without_autocast(logits):
             of_skeleton = logits if self.through_skeleton else logits.detach()
             probabilities = torch.sigmoid(of_skeleton if of_skeleton.dtype == torch.float64 else of_skeleton.float())

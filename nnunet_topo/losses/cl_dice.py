@@ -124,7 +124,7 @@ class ClDiceLoss(nn.Module):
     def forward(
         self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None, prepared: Tensor | None = None
     ) -> Tensor:
-        check_arguments("clDice", probabilities, target, valid)
+        check_arguments("clDice", probabilities, target, valid, prepared)
         with without_autocast(probabilities):
             probabilities, target = masked(probabilities, target, valid)
             skeleton, true_skeleton = self.skeletons(probabilities, target, prepared)

@@ -105,7 +105,7 @@ class SkeletonRecallLoss(nn.Module):
     def forward(
         self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None, prepared: Tensor | None = None
     ) -> Tensor:
-        check_arguments("Skeleton Recall", probabilities, target, valid)
+        check_arguments("Skeleton Recall", probabilities, target, valid, prepared)
         if prepared is None:
             target = target if target.dtype == torch.bool else target > 0.5
             prepared = self.prepare(target if valid is None else target & valid)

@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nnunet_topo.skeletons import soft_torch
-from nnunet_topo.skeletons._checks import checked_probabilities
 from nnunet_topo.skeletons._device import soft_backend
+from nnunet_topo.skeletons.checks import checked_probabilities
 
 _VOXELS_AT_ONCE = 2**22  # on devices: smaller images are worked on together, larger ones one at a time
 

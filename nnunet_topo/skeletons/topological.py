@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nnunet_topo.skeletons._checks import checked_probabilities
+from nnunet_topo.skeletons.checks import checked_probabilities
 from nnunet_topo.skeletons.reference_gradient import Pullback, thin_with_reference_gradient
 from nnunet_topo.skeletons.specks import without_specks
 from nnunet_topo.skeletons.thinning import check_options, thin_tensor

@@ -1,9 +1,11 @@
-"""Checks that the skeletons share."""
+"""Checks that skeletons and losses share."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+_ROUNDING = 1e-6  # by which sums of weights, as in interpolation, miss 1 in float32
 
 
 def checked_probabilities(probabilities: Tensor, skeleton: str) -> Tensor:
@@ -22,9 +24,21 @@ def checked_probabilities(probabilities: Tensor, skeleton: str) -> Tensor:
                         "soft_skeleton_of_mask or thin.")
     if probabilities.dtype in (torch.float16, torch.bfloat16):
         probabilities = probabilities.float()
-    if probabilities.device.type == "cpu" and probabilities.numel() > 0:
-        low, high = (float(value) for value in torch.aminmax(probabilities.detach()))
-        if not (low >= 0 and high <= 1):  # also where they are NaN
-            raise ValueError(f"The {skeleton} needs probabilities in [0, 1], got values from {low:g} to {high:g}. "
-                             "Apply softmax or sigmoid to logits first; NaN has no skeleton.")
+    if probabilities.device.type == "cpu":
+        check_probabilities(probabilities, f"The {skeleton} needs probabilities")
     return probabilities
+
+
+def check_probabilities(values: Tensor, needs: str, instead: str = "Apply softmax or sigmoid to logits first.") -> None:
+    """Raise ValueError for values outside of [0, 1], beyond rounding, and for NaN; another device is waited for.
+
+    ``needs`` and ``instead`` are what the sentence begins and ends with.
+    """
+    if values.dtype == torch.bool or values.numel() == 0:
+        return
+    values = values.detach()
+    low, high = float(values.amin()), float(values.amax())
+    if low != low:
+        raise ValueError(f"{needs} in [0, 1], but some are NaN.")
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise ValueError(f"{needs} in [0, 1], got values from {low:g} to {high:g}. {instead}")
