@@ -4,7 +4,8 @@
 
 Synthetic vessels in 3D, planned and preprocessed by nnU-Net. The trainers take turns, in a rotating order, an epoch
 each in one process; an epoch is what nnU-Net does between its start and its end, training and validation batches. The
-table gives the median seconds and the median over the rounds of the ratio to nnUNetTrainer's epoch of the same round.
+table gives the median seconds and the median over the rounds of the ratio to nnUNetTrainer's epoch of the same round;
+"within noise" where it is not above 1 in every round. Terms count from the first epoch on, which is made sure of.
 Without workers (``nnUNet_n_proc_DA=0``) on one CPU thread, all work is this process's and its CPU time is taken, which
 other processes disturb least; otherwise wall time.
 """
@@ -26,11 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from nnunet_topo.nnunet import Term, TopologyTrainer
 from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, plan_and_preprocess
+from nnunet_topo.nnunet.terms import declared_terms
 from nnunet_topo.synthetic import write_dataset
 
 DATASET = "Dataset811_EpochCost"
-FROM_THE_START = {"betti_matching": {"start_epoch": 0, "ramp_epochs": 0}}
 
 
 def main() -> None:
@@ -47,22 +49,42 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    with prepared(options.patch, options.features, options.workers) as (configuration, plans):
+    with prepared(options.patch, options.features, options.workers, options.trainers) as (configuration, plans):
         measure(options, configuration, plans)
 
 
 @contextlib.contextmanager
-def prepared(patch: Sequence[int], features: Sequence[int], workers: int) -> Iterator[tuple[str, str]]:
-    """Synthetic vessels, planned and preprocessed in folders of their own; gives the configuration and plans' name."""
+def prepared(
+    patch: Sequence[int], features: Sequence[int], workers: int, trainers: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """Synthetic vessels, planned and preprocessed in folders of their own; gives the configuration and plans' name.
+
+    The plans let all terms of the trainers count from the first epoch on.
+    """
+    settings = {name: {"start_epoch": 0, "ramp_epochs": 0} for trainer in trainers for name in terms_of(trainer)}
     with tempfile.TemporaryDirectory() as folder, nnunet_folders(Path(folder)), environment(nnUNet_compile="f"):
         with environment(nnUNet_n_proc_DA="1", nnUNet_def_n_proc="1"):
             shape = tuple(size * 5 // 4 for size in patch)
             write_dataset(Path(os.environ["nnUNet_raw"]) / DATASET, cases=5, test_cases=1, shape=shape, seed=0)
             configuration = "3d_fullres" if len(shape) == 3 else "2d"
             with contextlib.redirect_stdout(io.StringIO()):
-                plans = plan_and_preprocess(DATASET, {configuration: patch}, features=features, settings=FROM_THE_START)
+                plans = plan_and_preprocess(DATASET, {configuration: patch}, features=features, settings=settings)
         with environment(nnUNet_n_proc_DA=str(workers)):
             yield configuration, plans
+
+
+def terms_of(trainer: str) -> dict[str, Term]:
+    """The topology terms that a trainer declares, by name; none for nnU-Net's own trainers."""
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    found = recursive_find_trainer_class_by_name(trainer)
+    return declared_terms(found) if issubclass(found, TopologyTrainer) else {}
+
+
+def schedule(trainers: Sequence[str], epochs: int) -> dict[str, dict[str, int]]:
+    """Settings for so few epochs: terms that would wait, as they do in a full training, count from 3/8 of them on."""
+    return {name: {"start_epoch": 3 * epochs // 8, "ramp_epochs": 2}
+            for trainer in trainers for name, term in terms_of(trainer).items() if term.start_epoch > 0}
 
 
 def measure(options: argparse.Namespace, configuration: str, plans: str) -> None:
@@ -73,8 +95,14 @@ def measure(options: argparse.Namespace, configuration: str, plans: str) -> None
     print("| trainer | median s an epoch | to nnUNetTrainer | of each round |\n|---|---|---|---|")
     for name in seconds:
         ratios = [own / plain for own, plain in zip(seconds[name], seconds["nnUNetTrainer"], strict=True)]
-        print(f"| {name} | {median(seconds[name]):.2f} | {median(ratios):.3f} | "
+        noise = " (within noise)" if name != "nnUNetTrainer" and within_noise(ratios) else ""
+        print(f"| {name} | {median(seconds[name]):.2f} | {median(ratios):.3f}{noise} | "
               + " ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
+
+
+def within_noise(ratios: Sequence[float]) -> bool:
+    """Whether the rounds leave open that a trainer takes longer; all five of five are above 1 once in 32 by chance."""
+    return min(ratios) <= 1
 
 
 def seconds_of_epochs(
@@ -120,7 +148,19 @@ def epoch(trainer: Any, clock: Callable[[], float]) -> float:
                                          for _ in range(trainer.num_val_iterations_per_epoch)])
     duration = clock() - start
     trainer.on_epoch_end()
+    require_terms(trainer)
     return duration
+
+
+def require_terms(trainer: Any) -> None:
+    """Raise RuntimeError unless each term of the trainer had a value and its full weight in the epoch that ended."""
+    log = trainer.logger.local_logger.my_fantastic_logging
+    for name, term in getattr(trainer, "terms", {}).items():
+        weight = log[f"topology/weight/{name}"][-1]
+        values = [log[f"topology/{split}/{name}"][-1] for split in ("train", "validation")]
+        if not (weight == term.weight > 0 and np.isfinite(values).all()):
+            raise RuntimeError(f"{type(trainer).__name__} is measured with {name}, which had the weight {weight} "
+                               f"of {term.weight} and the values {values}.")
 
 
 if __name__ == "__main__":

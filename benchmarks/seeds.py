@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from epoch_cost import schedule
 
 from nnunet_topo.commands.demo import SETUPS, Setup
 from nnunet_topo.metrics import betti_error, betti_matching_error, dice
@@ -38,11 +39,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--dimension", type=int, choices=(2, 3), default=3)
     parser.add_argument("--test-cases", type=int, default=12)
-    parser.add_argument("--settings", type=json.loads,
-                        default={"betti_matching": {"start_epoch": 6, "ramp_epochs": 2}})
+    parser.add_argument("--settings", type=json.loads, help="of the terms; by default those that would wait for longer "
+                                                            "than that start after 3/8 of the epochs")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     setup = SETUPS[options.dimension]
+    if options.settings is None:
+        options.settings = schedule(options.trainers, options.epochs)
     quiet = {"nnUNet_compile": "f", "nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "1"}
     with tempfile.TemporaryDirectory() as folder, nnunet_folders(Path(folder)), environment(**quiet):
         raw = Path(os.environ["nnUNet_raw"]) / setup.dataset

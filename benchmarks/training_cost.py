@@ -55,6 +55,7 @@ def main() -> None:
             spent = one_step(network, loss, images, target)
             if step > 0:  # the first compiles
                 seconds[name].append(spent)
+    assert isinstance(losses["with clDice"], CompoundLoss) and losses["with clDice"].take_means()["cl_dice"] > 0
     plain, ours = (median(seconds[name]) for name in losses)
     print(f"{arguments.batch} x {arguments.patch}, features {arguments.features}, {arguments.iterations} iterations, "
           f"{device}: {plain:.3f} s a step, with clDice {ours:.3f} s, {100 * (ours / plain - 1):+.0f} %")
