@@ -4,7 +4,7 @@
         [--dimension 3] [--settings '{"betti_matching": {"start_epoch": 6, "ramp_epochs": 2}}']
 
 All trainers of a seed start from the same weights and see the same batches. The data are the same for all seeds. The
-table has Dice, Betti errors (8- or 26-connected foreground) and Betti matching errors (4- or 6-connected), means over
+table has Dice, Betti errors and Betti matching errors (8- or 26-connected foreground), means over
 the unseen cases, with each seed's mean and the mean over seeds.
 """
 
