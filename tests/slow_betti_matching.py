@@ -73,9 +73,16 @@ def pairing(rows_by, columns_by, dimension):
 
 
 def ordered(image, dimension):
-    """Cells of one dimension by value, then corner, then type."""
+    """Cells of one dimension by value, then corner and type, or in a closed complex by the cell's middle."""
     shape = [size + image.closed for size in image.g.shape]
-    return sorted(cells(shape, dimension), key=lambda cell: (value(image, cell), cell[0], type_of(cell, len(shape))))
+
+    def place(cell: Cell):
+        corner, axes = cell
+        if image.closed:
+            return [2 * c + (axis in axes) for axis, c in enumerate(corner)]
+        return corner, type_of(cell, len(shape))
+
+    return sorted(cells(shape, dimension), key=lambda cell: (value(image, cell), place(cell)))
 
 
 def cells(shape, dimension):

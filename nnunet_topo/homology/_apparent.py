@@ -40,7 +40,7 @@ def hang_under_last(vertices, edges, step, parent):  # type: ignore[no-untyped-d
 
 
 @jit
-def pair_vertices(vertices, edges, strides):  # type: ignore[no-untyped-def]
+def pair_vertices(vertices, edges, strides, closed):  # type: ignore[no-untyped-def]
     """A forest of the vertices, whose roots are the oldest of their trees, over edges that are paired with the younger.
 
     ``edges``: values of those along each axis. The smallest edge of a vertex is the first, in the order of the edges,
@@ -49,8 +49,9 @@ def pair_vertices(vertices, edges, strides):  # type: ignore[no-untyped-def]
     parent = np.empty(len(vertices), np.int32)
     for v in range(len(vertices)):
         parent[v] = v
-    for t in range(len(strides) - 1, -1, -1):
-        hang_under_next(vertices, edges[t], strides[t], parent)
+    for t in range(len(strides) - 1, -1, -1):  # what comes last stays
+        axis = len(strides) - 1 - t if closed else t
+        hang_under_next(vertices, edges[axis], strides[axis], parent)
     for t in range(len(strides) - 1, -1, -1):
         hang_under_last(vertices, edges[t], strides[t], parent)
     return parent
@@ -72,11 +73,11 @@ def hang_across_next_wall(top, wall, step, parent):  # type: ignore[no-untyped-d
 
 
 @jit
-def pair_tops(values, walls, strides):  # type: ignore[no-untyped-def]
+def pair_tops(values, walls, strides, closed):  # type: ignore[no-untyped-def]
     """Values (N + 1) of the top cells, and a forest of them over walls that are paired with the smaller beside them.
 
     ``values`` (N): of the top cells; ``walls``: of those across each axis. The largest wall of a top cell is the first
-    of the next ones that has its value; else the first of the last ones that has, in the order of falling types. It is
+    of the next ones that has its value; else the first of the last ones that has, in falling order. It is
     not paired with this cell if the cell beyond has that value too. Absent cells hang under the outside, N.
     """
     size, ndim = len(values), len(strides)
@@ -85,8 +86,8 @@ def pair_tops(values, walls, strides):  # type: ignore[no-untyped-def]
     top[size] = ABSENT
     for v in range(size + 1):
         parent[v] = v
-    for t in range(ndim):  # what comes last stays: the highest type, which is across axis 2 in 3D, across 0 in 2D
-        axis = t if ndim == 3 else 1 - t
+    for t in range(ndim):  # what comes last stays: the last wall in the order of identities
+        axis = t if ndim == 3 or closed else 1 - t
         hang_across_last_wall(top, walls[axis], strides[axis], parent)
     for t in range(ndim - 1, -1, -1):
         hang_across_next_wall(top, walls[t], strides[t], parent)
@@ -110,9 +111,30 @@ def mark_missing(values, marks):  # type: ignore[no-untyped-def]
 
 
 @jit
-def interleaved(planes):  # type: ignore[no-untyped-def]
-    """Codes by identity from those of each type, (types, N)."""
+def by_identity(planes, strides, closed, order):  # type: ignore[no-untyped-def]
+    """Codes by identity from those of each type, (types, N), of whole planes.
+
+    ``order``: of a closed complex, the types in the order of their identities, see :mod:`._cells`; the one that stands
+    alone in a plane of its own comes first or last.
+    """
     codes = np.empty(planes.size, np.uint8)
+    if closed:
+        plane, row = strides[0], strides[len(strides) - 2]
+        for start in range(0, planes.shape[1], plane):
+            place = len(planes) * start
+            if len(planes) == 2 or order[0] == 0:
+                codes[place : place + plane] = planes[order[0], start : start + plane]
+                place += plane
+            if len(planes) == 3:
+                one, two = (order[1], order[2]) if order[0] == 0 else (order[0], order[1])
+                for v in range(start, start + plane, row):
+                    codes[place : place + row] = planes[one, v : v + row]
+                    codes[place + row : place + 2 * row] = planes[two, v : v + row]
+                    place += 2 * row
+            if len(planes) == 2 or order[0] != 0:
+                last = order[len(planes) - 1]
+                codes[place : place + plane] = planes[last, start : start + plane]
+        return codes
     if len(planes) == 2:
         for v in range(planes.shape[1]):
             codes[2 * v], codes[2 * v + 1] = planes[0, v], planes[1, v]
@@ -131,8 +153,8 @@ def pair_image(keys, strides, closed):  # type: ignore[no-untyped-def]
     else:
         edges = raised(keys, strides[0]), raised(keys, strides[1])
         vertices, squares = keys, raised(edges[1], strides[0])
-    parent = pair_vertices(vertices, edges, strides)
-    top, top_parent = pair_tops(squares, (edges[1], edges[0]), strides)
+    parent = pair_vertices(vertices, edges, strides, closed)
+    top, top_parent = pair_tops(squares, (edges[1], edges[0]), strides, closed)
     codes = np.full((2, len(keys)), CRITICAL, np.uint8)
     for t in range(2):
         step = strides[t]
@@ -140,5 +162,5 @@ def pair_image(keys, strides, closed):  # type: ignore[no-untyped-def]
         mark_hanging(top_parent, step, CREATOR, codes[1 - t, step:])
     for t in range(2):
         mark_missing(edges[t], codes[t])
-    codes_by_identity = interleaved(codes)
+    codes_by_identity = by_identity(codes, strides, closed, (1, 0, 0))
     return codes_by_identity, codes_by_identity, parent, top, top_parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnunet_topo.homology._apparent import (
-    interleaved,
+    by_identity,
     mark_hanging,
     mark_missing,
     pair_tops,
@@ -37,17 +37,18 @@ def square_values(keys, strides, closed):  # type: ignore[no-untyped-def]
 
 
 @jit
-def largest_faces(along_p, along_q, step_p, step_q):  # type: ignore[no-untyped-def]
+def largest_faces(along_p, along_q, step_p, step_q, closed):  # type: ignore[no-untyped-def]
     """Number of the largest edge of the squares along two axes, p the slower one.
 
-    In the order of identities: 0 along p, 1 along q, both from the lowest corner; 2 along p, 3 along q, opposite.
+    In the order of identities: 0 along p, 1 along q, both from the lowest corner; 2 along p, 3 along q, opposite. In a
+    closed complex 1 comes before 0.
     """
     numbers = np.full(len(along_p), NO_FACE, np.uint8)
     count = len(along_p) - step_p
     near_p, far_p, near_q, far_q = along_p[:count], along_p[step_q:], along_q[:count], along_q[step_p:]
     for i in range(count):
         near, far = max(near_p[i], near_q[i]), max(far_p[i], far_q[i])
-        number = 1 if near_q[i] >= near_p[i] else 0
+        number = 1 if (near_q[i] > near_p[i]) | ((near_q[i] == near_p[i]) & (not closed)) else 0
         if far >= near:
             number = 3 if far_q[i] >= far_p[i] else 2
         numbers[i] = NO_FACE if max(near, far) == ABSENT else number
@@ -112,16 +113,16 @@ def mark_filling(numbers_p, numbers_q, step_p, step_q, second_p, second_q, marks
 
 
 @jit
-def pair_edges(edges, squares, strides):  # type: ignore[no-untyped-def]
+def pair_edges(edges, squares, strides, closed):  # type: ignore[no-untyped-def]
     """Numbers (3, N) of the squares with which edges are paired, and codes (3, N) of squares with these marked.
 
     ``edges``: values of those along each axis, ``squares``: of those across each axis, which may be those of another
     image.
     """
     sx, sy, sz = strides
-    faces_0 = largest_faces(edges[1], edges[2], sy, sz)
-    faces_1 = largest_faces(edges[0], edges[2], sx, sz)
-    faces_2 = largest_faces(edges[0], edges[1], sx, sy)
+    faces_0 = largest_faces(edges[1], edges[2], sy, sz, closed)
+    faces_1 = largest_faces(edges[0], edges[2], sx, sz, closed)
+    faces_2 = largest_faces(edges[0], edges[1], sx, sy, closed)
     numbers, codes = np.empty((3, len(edges[0])), np.uint8), np.full((3, len(edges[0])), CRITICAL, np.uint8)
     numbers[0] = smallest_cofaces(squares[1], squares[2], sy, sz)
     numbers[1] = smallest_cofaces(squares[0], squares[2], sx, sz)
@@ -144,13 +145,14 @@ def pair_volume(rows, columns, strides, closed):  # type: ignore[no-untyped-def]
     edges, squares = edge_values(rows, strides, closed), square_values(columns, strides, closed)
     vertices = lowered(edges[2], strides[2]) if closed else rows
     cubes = columns if closed else raised(squares[0], strides[0])
-    parent = pair_vertices(vertices, edges, strides)
-    top, top_parent = pair_tops(cubes, squares, strides)
-    edge_codes, square_codes = pair_edges(edges, squares, strides)
+    parent = pair_vertices(vertices, edges, strides, closed)
+    top, top_parent = pair_tops(cubes, squares, strides, closed)
+    edge_codes, square_codes = pair_edges(edges, squares, strides, closed)
     for t in range(3):
         step = strides[t]
         mark_hanging(parent, step, DESTROYER, edge_codes[t])
         mark_hanging(top_parent, step, CREATOR, square_codes[t, step:])
         mark_missing(edges[t], edge_codes[t])
         mark_missing(squares[t], square_codes[t])
-    return interleaved(edge_codes), interleaved(square_codes), parent, top, top_parent
+    edge_codes = by_identity(edge_codes, strides, closed, (2, 1, 0))
+    return edge_codes, by_identity(square_codes, strides, closed, (0, 1, 2)), parent, top, top_parent

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._cells import CRITICAL, sorted_walls, wall_step, wall_value
+from nnunet_topo.homology._cells import CRITICAL, sorted_walls, wall_at, wall_parts, wall_value
 from nnunet_topo.homology._components import find
 from nnunet_topo.skeletons._jit import jit
 
@@ -19,16 +19,15 @@ def larger(top, one, two):  # type: ignore[no-untyped-def]
 
 
 @jit
-def detach_tops(order_by, strides, parent, walls):  # type: ignore[no-untyped-def]
+def detach_tops(order_by, strides, closed, parent, walls):  # type: ignore[no-untyped-def]
     """Take back hangings of a top cell under one that is smaller in another image: there it may represent the tree."""
-    ndim = len(strides)
     for v in range(len(parent) - 1):
         w = parent[v]
         if w != v and larger(order_by, v, w):
             parent[v] = v
-            for t in range(ndim):
+            for t in range(len(strides)):
                 if strides[t] == abs(v - w):
-                    walls[ndim * max(v, w) + (t if ndim == 3 else 1 - t)] = CRITICAL
+                    walls[wall_at(strides, closed, max(v, w), t)] = CRITICAL
 
 
 @jit
@@ -41,18 +40,17 @@ def cavity_pairs(image, strides, top, parent, walls, order_by, starts):  # type:
     """
     between = len(starts) > 0
     if between:
-        detach_tops(order_by, strides, parent, walls)
+        detach_tops(order_by, strides, image.closed, parent, walls)
     order = sorted_walls(image, strides, walls)
     largest = np.empty(len(parent) if between else 0, np.int32)
     for v in range(len(largest)):
         largest[v] = v
     births, deaths = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
     count, left = 0, len(order)
-    ndim = len(strides)
     for i in range(len(order) - 1, -1, -1):
         wall = np.int64(order[i])
-        v = wall // ndim
-        one, two = find(parent, v), find(parent, v - wall_step(strides, wall))
+        v, axis = wall_parts(strides, image.closed, wall)
+        one, two = find(parent, v), find(parent, v - strides[axis])
         if one == two:
             left -= 1
             order[left] = wall

@@ -2,13 +2,14 @@
 
 An image is a flat array of int32 keys (the negated values, mapped so that integers are ordered as they are) with one
 voxel of ``ABSENT`` around it, so that no kernel asks for borders. ``strides`` are those of the padded array, the last
-one is 1; their number is the number of axes. A cell of ``ndim`` types has the identity ``ndim * v + type``, with v its
-lowest corner. Cells are ordered by (value, identity): identities follow (x, y, z, type).
+one is 1; their number is the number of axes. v is the lowest corner of a cell, which follows with its type from the
+cell's identity. Cells are ordered by (value, identity).
 
 open      voxels are vertices; a cell has the largest key among its corners. Cells that stick out are absent for that
-          reason.
+          reason. Identities are ``ndim * v + type``, in the order of (x, y, z, type) as the authors have it.
 closed    voxels are top cells, v with the lowest corner v; a cell has the smallest key among the voxels that hold it.
-          The corners are one more along each axis, for which the voxel of frame behind the last has room.
+          The corners are one more along each axis, for which the voxel of frame behind the last has room. Identities
+          are in the order of the cells' middles (x, y, z), that of the authors' code on a grid of corners and middles.
 
 edges     type t runs from v along axis t
 walls     the facets of top cells: in 2D the edges themselves; in 3D squares, type t across axis t
@@ -103,24 +104,114 @@ def voxel_in_image(v, shape):  # type: ignore[no-untyped-def]
 
 
 @jit
+def edge_at(strides, closed, v, axis):  # type: ignore[no-untyped-def]
+    """The identity of the edge from v along an axis."""
+    ndim = len(strides)
+    if not closed:
+        return ndim * v + axis
+    plane = strides[0]
+    x = np.int64(np.uint32(v) // np.uint32(plane))
+    first = v + (ndim - 1) * plane * x  # ndim * plane * x and the place in the plane
+    if axis == 0:
+        return first + (ndim - 1) * plane
+    if ndim == 2:
+        return first
+    row = strides[1]
+    y = np.int64(np.uint32(v - plane * x) // np.uint32(row))
+    return first + row * y + (row if axis == 1 else 0)
+
+
+@jit
+def edge_parts(strides, closed, edge):  # type: ignore[no-untyped-def]
+    """The lowest corner and the axis of an edge."""
+    ndim = len(strides)
+    if not closed:
+        v = edge // ndim
+        return v, edge - ndim * v
+    plane = strides[0]
+    x = np.int64(np.uint32(edge) // np.uint32(ndim * plane))
+    place = edge - ndim * plane * x
+    if place >= (ndim - 1) * plane:
+        return plane * x + place - (ndim - 1) * plane, np.int64(0)
+    if ndim == 2:
+        return plane * x + place, np.int64(1)
+    return row_parts(strides[1], plane * x, place, np.int64(2), np.int64(1))
+
+
+@jit
+def row_parts(row, start, place, one, other):  # type: ignore[no-untyped-def]
+    """The corner and type of a cell, where each row of a plane has cells of one type before those of another."""
+    y = np.int64(np.uint32(place) // np.uint32(2 * row))
+    place -= 2 * row * y
+    if place >= row:
+        return start + row * y + place - row, other
+    return start + row * y + place, one
+
+
+@jit
+def square_at(strides, closed, v, axis):  # type: ignore[no-untyped-def]
+    """The identity, in 3D, of the square with v across an axis."""
+    if not closed:
+        return 3 * v + axis
+    plane, row = strides[0], strides[1]
+    x = np.int64(np.uint32(v) // np.uint32(plane))
+    first = v + 2 * plane * x
+    if axis == 0:
+        return first
+    y = np.int64(np.uint32(v - plane * x) // np.uint32(row))
+    return first + plane + row * y + (row if axis == 2 else 0)
+
+
+@jit
+def square_parts(strides, closed, square):  # type: ignore[no-untyped-def]
+    """The lowest corner of a square in 3D, and the axis that it is across."""
+    if not closed:
+        v = square // 3
+        return v, square - 3 * v
+    plane = strides[0]
+    x = np.int64(np.uint32(square) // np.uint32(3 * plane))
+    place = square - 3 * plane * x
+    if place < plane:
+        return plane * x + place, np.int64(0)
+    return row_parts(strides[1], plane * x, place - plane, np.int64(1), np.int64(2))
+
+
+@jit
+def wall_at(strides, closed, v, across):  # type: ignore[no-untyped-def]
+    if len(strides) == 2:
+        return edge_at(strides, closed, v, 1 - across)
+    return square_at(strides, closed, v, across)
+
+
+@jit
+def wall_parts(strides, closed, wall):  # type: ignore[no-untyped-def]
+    """The lowest corner of a wall, and the axis that it is across."""
+    if len(strides) == 2:
+        v, axis = edge_parts(strides, closed, wall)
+        return v, 1 - axis
+    return square_parts(strides, closed, wall)
+
+
+@jit
 def edge_value(image, strides, edge):  # type: ignore[no-untyped-def]
     ndim, keys = len(strides), image.keys
-    v = edge // ndim
+    v, axis = edge_parts(strides, image.closed, edge)
     if not image.closed:
-        return max(keys[v], keys[v + strides[edge - ndim * v]])
+        return max(keys[v], keys[v + strides[axis]])
     if ndim == 2:
-        return min(keys[v], keys[v - strides[1 - (edge - ndim * v)]])
-    a, b = spanned(strides, edge - ndim * v)
+        return min(keys[v], keys[v - strides[1 - axis]])
+    a, b = spanned(strides, axis)
     return min(min(keys[v], keys[v - a]), min(keys[v - b], keys[v - a - b]))
 
 
 @jit
 def square_value(image, strides, square):  # type: ignore[no-untyped-def]
     """Value of a square in 3D."""
-    v, keys = square // 3, image.keys
+    keys = image.keys
+    v, axis = square_parts(strides, image.closed, square)
     if image.closed:
-        return min(keys[v], keys[v - strides[square - 3 * v]])
-    a, b = spanned(strides, square - 3 * v)
+        return min(keys[v], keys[v - strides[axis]])
+    a, b = spanned(strides, axis)
     return max(max(keys[v], keys[v + a]), max(keys[v + b], keys[v + a + b]))
 
 
@@ -139,14 +230,6 @@ def wall_value(image, strides, wall):  # type: ignore[no-untyped-def]
     if len(strides) == 2:
         return edge_value(image, strides, wall)
     return square_value(image, strides, wall)
-
-
-@jit
-def wall_step(strides, wall):  # type: ignore[no-untyped-def]
-    """A wall parts the top cell at its own corner from the one this many voxels before."""
-    ndim = len(strides)
-    kind = wall % ndim
-    return strides[kind] if ndim == 3 else strides[1 - kind]
 
 
 @jit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._cells import CRITICAL, DESTROYER, edge_value
+from nnunet_topo.homology._cells import CRITICAL, DESTROYER, edge_at, edge_parts, edge_value
 from nnunet_topo.skeletons._jit import jit
 
 
@@ -30,11 +30,10 @@ def component_pairs(image, strides, parent, order, edges):  # type: ignore[no-un
     births, deaths = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
     vertices = image.vertices
     count = 0
-    ndim = len(strides)
     for item in order:
         edge = np.int64(item)
-        v = edge // ndim
-        one, two = find(parent, v), find(parent, v + strides[edge - ndim * v])
+        v, axis = edge_parts(strides, image.closed, edge)
+        one, two = find(parent, v), find(parent, v + strides[axis])
         if one == two:
             continue
         if older(vertices, one, two):
@@ -48,17 +47,16 @@ def component_pairs(image, strides, parent, order, edges):  # type: ignore[no-un
 
 
 @jit
-def detach_vertices(strides, order_by, parent, edges):  # type: ignore[no-untyped-def]
+def detach_vertices(strides, closed, order_by, parent, edges):  # type: ignore[no-untyped-def]
     """Take back hangings of a vertex under one that is younger in another image: there it may represent the tree."""
-    ndim = len(strides)
     for v in range(len(parent)):
         w = parent[v]
         if w != v and older(order_by, v, w):
             parent[v] = v
             low, step = min(v, w), abs(v - w)
-            for t in range(ndim):
+            for t in range(len(strides)):
                 if strides[t] == step:
-                    edges[ndim * low + t] = CRITICAL
+                    edges[edge_at(strides, closed, low, t)] = CRITICAL
 
 
 @jit
@@ -77,11 +75,10 @@ def matched_components(image, floor, first, second, alike, strides, parent, orde
     oldest_second = oldest_first[:0] if alike else oldest_first.copy()
     killed_first, killed_second = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
     count = 0
-    ndim = len(strides)
     for item in order:
         edge = np.int64(item)
-        v = edge // ndim
-        one, two = find(parent, v), find(parent, v + strides[edge - ndim * v])
+        v, axis = edge_parts(strides, image.closed, edge)
+        one, two = find(parent, v), find(parent, v + strides[axis])
         if one == two:
             continue
         if older(vertices, one, two):

@@ -14,9 +14,13 @@ import numpy as np
 from nnunet_topo.homology._cells import (
     CRITICAL,
     DESTROYER,
+    edge_at,
+    edge_parts,
     edge_value,
     labelled,
     spanned,
+    square_at,
+    square_parts,
 )
 from nnunet_topo.skeletons._jit import jit
 
@@ -34,27 +38,26 @@ def keep_edges(edges, others):  # type: ignore[no-untyped-def]
 
 
 @jit
-def square_beside(edge, number, strides):  # type: ignore[no-untyped-def]
+def square_beside(edge, number, strides, closed):  # type: ignore[no-untyped-def]
     """The square with that number of the four around an edge, the smallest identity first."""
-    v = edge // 3
-    axis = edge - 3 * v
+    v, axis = edge_parts(strides, closed, edge)
     first, second = (1 if axis == 0 else 0), (1 if axis == 2 else 2)
     if number == 0:
-        return 3 * (v - strides[first]) + second
+        return square_at(strides, closed, v - strides[first], second)
     if number == 1:
-        return 3 * (v - strides[second]) + first
-    return 3 * v + (first if number == 2 else second)
+        return square_at(strides, closed, v - strides[second], first)
+    return square_at(strides, closed, v, first if number == 2 else second)
 
 
 @jit
 def boundary(square, image, codes, strides):  # type: ignore[no-untyped-def]
     """The four edges of a square, labelled; NOTHING for those that are left out."""
-    v = square // 3
-    across = square - 3 * v
+    v, across = square_parts(strides, image.closed, square)
     first, second = (1 if across == 0 else 0), (1 if across == 2 else 2)
     a, b = spanned(strides, across)
     keys = image.keys
-    e0, e1, e2, e3 = 3 * v + first, 3 * v + second, 3 * (v + a) + second, 3 * (v + b) + first
+    e0, e1 = edge_at(strides, image.closed, v, first), edge_at(strides, image.closed, v, second)
+    e2, e3 = edge_at(strides, image.closed, v + a, second), edge_at(strides, image.closed, v + b, first)
     if image.closed:
         c = strides[across]
         value = min(keys[v], keys[v - c])
@@ -174,7 +177,7 @@ def reduce_squares(columns, image, codes, strides, wanted, seeds, stored):  # ty
             edge = edge_of(pivot)
             k = owner[edge]
             if codes[edge] < CRITICAL:
-                square = square_beside(edge, codes[edge], strides)
+                square = square_beside(edge, codes[edge], strides, image.closed)
             elif k < 0:
                 break
             else:

@@ -69,9 +69,9 @@ def match_2d(first, second, strides, binary):  # type: ignore[no-untyped-def]
     comparison, floor = compare(first, second, strides, binary), floor_of(binary)
     edges, _, parent, top, top_parent = prepare(comparison, comparison, strides)
     ordered = comparison.vertices if binary else second.vertices
-    detach_vertices(strides, first.vertices, parent, edges)
+    detach_vertices(strides, first.closed, first.vertices, parent, edges)
     if not binary:
-        detach_vertices(strides, second.vertices, parent, edges)
+        detach_vertices(strides, second.closed, second.vertices, parent, edges)
     births, deaths, order = cavity_pairs(comparison, strides, top, top_parent, edges, top, starts_1[:0])
     births, deaths = positive_cavities(comparison, floor, strides, births, deaths, top)
     matched_1 = match_cavities(births, deaths, starts_1, starts_2, binary, births_11, births_21)
@@ -119,9 +119,9 @@ def match_3d(first, second, strides, binary):  # type: ignore[no-untyped-def]
     births_10, deaths_10 = component_pairs(first, strides, parent, sorted_edges(first, strides, edges_1), edges_1)
     if compared:
         ordered = comparison.vertices if binary else second.vertices
-        detach_vertices(strides, first.vertices, parent_c, edges_c)
+        detach_vertices(strides, first.closed, first.vertices, parent_c, edges_c)
         if not binary:
-            detach_vertices(strides, second.vertices, parent_c, edges_c)
+            detach_vertices(strides, second.closed, second.vertices, parent_c, edges_c)
         order = sorted_edges(comparison, strides, edges_c)
         killed_1, killed_2 = matched_components(
             comparison, floor, first.vertices, ordered, binary, strides, parent_c, order, edges_c

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._cells import closed_voxel, edge_voxel, top_voxel, voxel_in_image, wall_voxel
+from nnunet_topo.homology._cells import (
+    closed_voxel,
+    edge_parts,
+    edge_voxel,
+    square_parts,
+    top_voxel,
+    voxel_in_image,
+    wall_voxel,
+)
 from nnunet_topo.skeletons._jit import jit
 
 
@@ -18,10 +26,13 @@ def voxels_of(cells, dimension, image, shape, strides):  # type: ignore[no-untyp
         cell = np.int64(cells[i])
         if image.closed:
             has_type = 0 < dimension < ndim
-            v, axis = (cell // ndim, cell % ndim) if has_type else (cell, np.int64(0))
-            along = 0 if dimension == 0 else everywhere
-            if has_type:
-                along = 1 << axis if dimension == 1 else everywhere - (1 << axis)
+            v, along = cell, 0 if dimension == 0 else everywhere
+            if has_type and dimension == 1:
+                v, axis = edge_parts(strides, True, cell)
+                along = 1 << axis
+            elif has_type:
+                v, axis = square_parts(strides, True, cell)
+                along = everywhere - (1 << axis)
             voxel = closed_voxel(keys, strides, v, along)
         elif dimension == 0:
             voxel = cell
