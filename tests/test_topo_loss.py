@@ -74,6 +74,20 @@ TARGETS = {count: single("00000", row, "00000").ceil() for count, row in enumera
 RING = single("00000", "09990", "09390", "09990", "00000")
 
 
+def test_the_authors_number_is_twice_that_of_what_is_brought_to_the_diagonal_and_the_papers_half_of_it():
+    ours, theirs, papers = (TWO.clone().requires_grad_() for _ in range(3))
+    number = TopoLoss.reference()(ours, TARGETS[1])
+    birth, death = (..., 1, 3), (..., 1, 2)  # of the component of 0.5, over the saddle of 0.2
+    published = (theirs[birth] - 0.2) ** 2 + (theirs[death] - 0.5) ** 2
+    middle = (papers[birth] - papers[death]) / 2
+    wasserstein = 2 * middle**2  # either end to the diagonal's nearest point
+    for value in (number, published.sum(), wasserstein.sum()):
+        value.backward()
+    assert published.item() == pytest.approx(2 * number.item()) and wasserstein.item() == pytest.approx(number.item() / 2)
+    torch.testing.assert_close(theirs.grad, ours.grad)
+    torch.testing.assert_close(papers.grad, ours.grad / 2)
+
+
 @pytest.mark.parametrize(("probabilities", "target", "options", "cost"), [
     (TWO, TARGETS[1], {}, (0.5 - 0.2) ** 2),
     (TWO, TARGETS[2], {}, (1 - 0.5) ** 2 + 0.2**2),

@@ -99,8 +99,11 @@ class TopoLoss(nn.Module):
     def reference(cls, **options: bool | float | str) -> TopoLoss:
         """The authors' sum of squares over the whole image, mean over samples and classes; options as above.
 
-        Its gradient is that of their code, which holds the goals of the kept and of the other features constant. The
-        paper's own formula, a squared Wasserstein distance, has half of the second sum.
+        Its gradient is that of their code; its numbers are not. Of a feature that is brought to the diagonal, their
+        code draws birth and death to each other's value, which it holds constant, and so prints 2 (b - d)^2, with the
+        gradient of (b - d)^2. Their number is therefore twice the second sum here plus the first, and nothing for
+        features that are missing. The paper's formula, a squared Wasserstein distance, has (b - d)^2 / 2, since the
+        nearest point of the diagonal is (b + d) / 2: half of the second sum, in the number and in the gradient.
         """
         defaults: dict = {"normalised": False, "essential": False, "crop_2d": 0, "crop_3d": 0,
                           "connectivity": "background"}
