@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from nnunet_topo.nnunet import Term, TopologyTrainer
+from nnunet_topo.nnunet.lookup import require_trainer
 from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, plan_and_preprocess
 from nnunet_topo.nnunet.terms import declared_terms
 from nnunet_topo.synthetic import write_dataset
@@ -75,9 +76,7 @@ def prepared(
 
 def terms_of(trainer: str) -> dict[str, Term]:
     """The topology terms that a trainer declares, by name; none for nnU-Net's own trainers."""
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-    found = recursive_find_trainer_class_by_name(trainer)
+    found = require_trainer(trainer)
     return declared_terms(found) if issubclass(found, TopologyTrainer) else {}
 
 

@@ -83,7 +83,8 @@ def test_the_authors_number_is_twice_that_of_what_is_brought_to_the_diagonal_and
     wasserstein = 2 * middle**2  # either end to the diagonal's nearest point
     for value in (number, published.sum(), wasserstein.sum()):
         value.backward()
-    assert published.item() == pytest.approx(2 * number.item()) and wasserstein.item() == pytest.approx(number.item() / 2)
+    assert published.item() == pytest.approx(2 * number.item())
+    assert wasserstein.item() == pytest.approx(number.item() / 2)
     torch.testing.assert_close(theirs.grad, ours.grad)
     torch.testing.assert_close(papers.grad, ours.grad / 2)
 
