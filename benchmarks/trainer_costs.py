@@ -5,9 +5,10 @@
 Iterations are those of nnU-Net's real training loop with synthetic vessels, data loading and augmentation included
 (``epoch_cost.py``, beside this file): all trainers take turns in one process, on a CPU in one thread without workers,
 whose CPU time counts. The median over the rounds of the difference to nnUNetTrainer's iteration of the same round is
-printed, and the median of the ratio, or "within noise" where it is not above 1 in every round. All terms count from the
-first epoch on, which is made sure of. Memory is measured in a fresh process for each trainer, over that of
-nnUNetTrainer: on a CPU the process's largest resident size (Linux), on CUDA the largest size that torch allocated.
+printed, and the median of the ratio, or "within noise" where a sign test over the rounds leaves open that it is above
+1. All terms count from the first epoch on, which is made sure of. Memory is measured in a fresh process for each
+trainer, over that of nnUNetTrainer: on a CPU the process's largest resident size (Linux), on CUDA the largest size that
+torch allocated.
 """
 
 from __future__ import annotations
