@@ -112,7 +112,8 @@ def test_what_is_unclear_is_refused_with_the_files_name(name, text, words, tmp_p
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.mrk.json", "a.fcsv"])
-@pytest.mark.parametrize("content", [gzip.compress(b"name,x,y,z\n"), bytes(range(256)), b"\xff\xfe\x00\x00\x01\x00"])
+@pytest.mark.parametrize("content", [gzip.compress(b"name,x,y,z\n", mtime=0), bytes(range(256)), b"\xff\xfe\0\0\1\0"],
+                         ids=["gzip", "bytes", "UTF-32"])
 def test_a_binary_file_is_named(content, name, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=r"is a binary file, not a file of landmarks") as caught:

@@ -28,7 +28,11 @@ def test_counts_are_those_of_the_reference_values():
 
 
 def random_pair(rng, shape):
-    """Sparse and dense masks, often alike."""
+    """Sparse and dense masks, often alike; every third pair is full but for some voxels, as cavities need it."""
+    if rng.random() < 1 / 3:
+        full = rng.random(shape) < rng.uniform(0.85, 1)
+        full[tuple(np.array(shape) // 2)] = False
+        return full, full ^ (rng.random(shape) < rng.uniform(0, 0.05))
     one = rng.random(shape) < rng.uniform(0.1, 0.95)
     other = one ^ (rng.random(shape) < rng.uniform(0, 0.4)) if rng.random() < 0.6 else rng.random(shape) < rng.random()
     return one, other
@@ -55,7 +59,7 @@ def test_counts_are_those_of_linear_algebra(axes, longest, cases, connectivity):
 @pytest.mark.parametrize(("axes", "longest", "cases"), [(2, 9, 2500), (3, 5, 1500)])
 def test_counts_are_those_of_linear_algebra_thousands_of_times(axes, longest, cases, connectivity):
     matches = agree_with_linear_algebra(np.random.default_rng(10 + axes), axes, longest, cases, connectivity)
-    assert (matches[:2] > 30).all()  # matched cavities are rare in random voxels
+    assert (matches > 10).all()
 
 
 def every_orientation(masks):
