@@ -70,14 +70,18 @@ def read_value(what: str, value: Any, hint: Any) -> Any:
     raise ValueError(f"{wrong} {short(inner)}{'' if inner is value else f' in {short(value)}'}.")
 
 
-def read_json(file: Path, values: Any = Any) -> dict[str, Any]:
-    """A JSON file of names and values; ValueError with its name where it is damaged or a value does not fit."""
+def read_json(file: Path, hints: Mapping[str, Any] | None = None, *, values: Any = Any) -> dict[str, Any]:
+    """A JSON file of names and values; ValueError with its name where it is damaged or a value does not fit.
+
+    ``hints`` are those of the names that may be there; without them all names may, with the hint ``values``.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged or not JSON ({error}).") from error
-    return read_entries(str(file), content, dict.fromkeys(content, values) if isinstance(content, dict) else {},
-                        owner="It")  # fmt: skip
+    if hints is None:
+        hints = dict.fromkeys(content, values) if isinstance(content, dict) else {}
+    return read_entries(str(file), content, hints, owner="It")
 
 
 def words(hint: Any, *, many: bool = False) -> str:

@@ -39,7 +39,7 @@ def submit_to_slurm(runs: Sequence[Run], executor: Executor, output: Path) -> Su
     folder = output / JOBS
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / _SUBMITTED
-    known: dict[str, str] = read_json(file, Name) if file.is_file() else {}
+    known: dict[str, str] = read_json(file, values=Name) if file.is_file() else {}
     queue = _queue() if known else set()
     jobs = {run.name: known[run.name] for run in runs if known.get(run.name) in queue}
     slurm, again = slurm_executor(executor, folder), dict[str, str]()
