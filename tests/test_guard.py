@@ -6,14 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from nnunet_topo.commands import register
+from nnunet_topo import commands
+from nnunet_topo.commands import find_postprocessing, register
 from nnunet_topo.commands.guard import guarded
+from nnunet_topo.postprocessing.candidates import DEFAULT_METRIC, METRICS
+from nnunet_topo.postprocessing.choice import Tolerances
 from nnunet_topo.registration import SIMILARITIES, TRANSFORMS
 
-COMMANDS = ("apply_postprocessing", "convert", "demo", "doctor", "evaluate", "register", "study", "trainers")
+COMMANDS = sorted(file.stem for file in Path(commands.__file__).parent.glob("*.py")
+                  if file.stem not in ("__init__", "arguments", "guard"))
 KEPT = "All is kept."
 
 
@@ -82,6 +87,11 @@ def test_help_waits_for_no_import_that_takes_long(command):
     assert done.returncode == 0 and f"nnUNetv2_topo_{command}" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "argparse" in imported and not imported & {"torch", "matplotlib", "numba", "scipy"}
+
+
+def test_the_search_of_post_processing_has_the_metrics_and_tolerances_that_its_command_names():
+    ours = find_postprocessing.METRICS, find_postprocessing.TOLERANCE, find_postprocessing.TOLERANCE_CLDICE
+    assert ours == (tuple(METRICS), Tolerances().dice, Tolerances().cl_dice) and ours[0][0] == DEFAULT_METRIC
 
 
 def test_registers_choices_are_those_of_the_registration():

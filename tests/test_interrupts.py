@@ -50,6 +50,7 @@ ARGUMENTS = {
     "demo": ["--output", "here"],
     "doctor": [],
     "evaluate": ["here", "here", "-l", "1"],
+    "find_postprocessing": ["here", "there"],
     "register": ["--demo", "-o", "here"],
     "study": ["here.yaml"],
 }

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2.configuration import default_num_processes
-
+from nnunet_topo.commands.arguments import add_processes, processes_of
 from nnunet_topo.commands.guard import guarded
 
 
@@ -28,7 +27,7 @@ def _apply(options: argparse.Namespace) -> int:
     settings = read_postprocessing(options.pp)
     dataset = dataset_of(options.djfile or source / "dataset.json", options.pfile or source / "plans.json")
     result = apply_postprocessing(source, output, settings, scheme=dataset.scheme, file_ending=dataset.file_ending,
-                                  reader_writer=dataset.reader_writer, processes=options.np)
+                                  reader_writer=dataset.reader_writer, processes=processes_of(options))
     cases, failed = result["cases"], result["failed"]
     for name in dataset.scheme.names:
         lost, gained = (sum(case[name][change] for case in cases.values()) for change in ("lost", "gained"))
@@ -54,16 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-pp", required=True, metavar="FILE", help="postprocessing.json")
     parser.add_argument("-djfile", help="[OPTIONAL] dataset.json file. Default: the one in INPUT")
     parser.add_argument("-pfile", help="[OPTIONAL] plans.json file. Default: the one in INPUT")
-    parser.add_argument("-np", type=_count, default=default_num_processes,
-                        help="[OPTIONAL] number of processes used, each with one case in memory; 0: none besides this "
-                        f"one. Default: {default_num_processes}")
+    add_processes(parser)
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
-    return int(text)
 
 
 if __name__ == "__main__":

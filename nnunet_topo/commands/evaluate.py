@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunetv2.configuration import default_num_processes
-
+from nnunet_topo.commands.arguments import add_processes, count, processes_of
 from nnunet_topo.commands.guard import guarded
 from nnunet_topo.files import require_name
 
@@ -53,7 +52,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         if len(folders) > 1:
             print(f"{name}: {folder}")
         summaries[name] = evaluate_folder(options.gt_folder, folder, outputs[name], **settings,
-                                          processes=options.np, chill=options.chill,
+                                          processes=processes_of(options), chill=options.chill,
                                           tolerances_mm=options.tolerances_mm, connectivity=options.connectivity)
     undrawn = _report(options, output, summaries, outputs, settings["reader_writer"]) if options.report else {}
     for name, summary in summaries.items():
@@ -135,7 +134,7 @@ def _report(
     undrawn: dict[str, str] = {}
     for name, summary in summaries.items():
         pictures[name], failed = draw_pictures(summary, worst, outputs[name], reader_writer=reader,
-                                               processes=options.np,
+                                               processes=processes_of(options),
                                                images=Path(options.images) if options.images else None)
         undrawn |= {f"{case} ({name})": why for case, why in failed.items()}
     write_evaluation_page(output / REPORT, summaries, pictures, undrawn)
@@ -197,12 +196,6 @@ def _tolerance(text: str) -> float:
     return value
 
 
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnUNetv2_topo_evaluate",
@@ -219,9 +212,7 @@ def _parser() -> argparse.ArgumentParser:
                         help='list of regions, each its labels with commas, without -djfile: --regions "1,2" "2"')
     parser.add_argument("-il", type=int, help="[OPTIONAL] ignore label, without -djfile")
     parser.add_argument("-o", help="[OPTIONAL] output folder. Default: PREDICTION")
-    parser.add_argument("-np", type=_count, default=default_num_processes,
-                        help="[OPTIONAL] number of processes used, each with one case in memory; 0: none besides this "
-                        f"one. Default: {default_num_processes}")
+    add_processes(parser)
     parser.add_argument("--tolerances_mm", type=_tolerance, nargs="+", default=[1.0, 2.0],
                         help="[OPTIONAL] tolerances of the normalised surface Dice (NSD) in mm. Default: 1 2")
     parser.add_argument("--connectivity", choices=["foreground", "background"], default="foreground",
@@ -238,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
                         "and compared with PREDICTION in the report by paired permutation tests. Their summaries are "
                         "written into them, or into folders of their names in -o")
     parser.add_argument("-images", help="[OPTIONAL] folder of images (CASE_0000...), shown beneath the report's marks")
-    parser.add_argument("--pictures", type=_count, default=PICTURES_SHOWN,
+    parser.add_argument("--pictures", type=count, default=PICTURES_SHOWN,
                         help="[OPTIONAL] number of cases, the worst first, of which the report has pictures. Default: "
                         f"{PICTURES_SHOWN}")
     return parser

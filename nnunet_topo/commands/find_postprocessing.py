@@ -6,16 +6,16 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nnunetv2.configuration import default_num_processes
-
+from nnunet_topo.commands.arguments import add_processes, processes_of
 from nnunet_topo.commands.guard import guarded
-from nnunet_topo.postprocessing import Operations, Postprocessing, find_postprocessing, write_postprocessing
-from nnunet_topo.postprocessing.candidates import DEFAULT_METRIC, METRICS
-from nnunet_topo.postprocessing.choice import Tolerances
-from nnunet_topo.postprocessing.dataset import dataset_of
-from nnunet_topo.postprocessing.settings import UNITS
+
+if TYPE_CHECKING:
+    from nnunet_topo.postprocessing import Operations, Postprocessing
+
+METRICS = ("betti_matching_error", "betti_error")
+TOLERANCE, TOLERANCE_CLDICE = 0.002, 0.01
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find(options: argparse.Namespace) -> int:
+    from nnunet_topo.postprocessing import find_postprocessing, write_postprocessing
+    from nnunet_topo.postprocessing.choice import Tolerances
+    from nnunet_topo.postprocessing.dataset import dataset_of
+
     folders = [Path(folder) for folder in options.predictions]
     output = Path(options.o)
     if output.is_dir():
@@ -33,7 +37,8 @@ def _find(options: argparse.Namespace) -> int:
         raise ValueError(f"The folder {output.resolve().parent} of -o does not exist. Make it first.")
     dataset = dataset_of(options.djfile or folders[0] / "dataset.json", options.pfile or folders[0] / "plans.json")
     settings = find_postprocessing(options.labels, folders, scheme=dataset.scheme, file_ending=dataset.file_ending,
-                                   reader_writer=dataset.reader_writer, processes=options.np, metric=options.metric,
+                                   reader_writer=dataset.reader_writer, processes=processes_of(options),
+                                   metric=options.metric,
                                    tolerances=Tolerances(options.tolerance, options.tolerance_cldice))
     write_postprocessing(output, settings)
     print(_text(settings))
@@ -43,6 +48,8 @@ def _find(options: argparse.Namespace) -> int:
 
 def _text(settings: Postprocessing) -> str:
     """What was chosen and what it gains, label by label and image by image."""
+    from nnunet_topo.postprocessing.settings import UNITS
+
     chosen: Mapping[str, Any] = settings.chosen or {}
     lines = [f"{chosen['images']} image(s), {chosen['metric']}"]
     if not chosen["probabilities"]:
@@ -99,15 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-pfile", help="[OPTIONAL] plans.json file. Default: the one in PREDICTIONS")
     parser.add_argument("-o", default="postprocessing.json",
                         help="[OPTIONAL] output file. Default: postprocessing.json")
-    parser.add_argument("-np", type=_count, default=default_num_processes,
-                        help="[OPTIONAL] number of processes used, each with one case in memory; 0: none besides this "
-                        f"one. Default: {default_num_processes}")
-    parser.add_argument("--metric", choices=tuple(METRICS), default=DEFAULT_METRIC,
-                        help=f"[OPTIONAL] what is lowered. Default: {DEFAULT_METRIC}")
-    parser.add_argument("--tolerance", type=_tolerance, default=Tolerances().dice,
-                        help=f"[OPTIONAL] by how much mean Dice may fall. Default: {Tolerances().dice}")
-    parser.add_argument("--tolerance_cldice", type=_tolerance, default=Tolerances().cl_dice,
-                        help=f"[OPTIONAL] by how much mean clDice may fall. Default: {Tolerances().cl_dice}")
+    add_processes(parser)
+    parser.add_argument("--metric", choices=METRICS, default=METRICS[0],
+                        help=f"[OPTIONAL] what is lowered. Default: {METRICS[0]}")
+    parser.add_argument("--tolerance", type=_tolerance, default=TOLERANCE,
+                        help=f"[OPTIONAL] by how much mean Dice may fall. Default: {TOLERANCE}")
+    parser.add_argument("--tolerance_cldice", type=_tolerance, default=TOLERANCE_CLDICE,
+                        help=f"[OPTIONAL] by how much mean clDice may fall. Default: {TOLERANCE_CLDICE}")
     return parser
 
 
@@ -119,12 +124,6 @@ def _tolerance(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a tolerance from 0 to 1")
     return value
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnunet_topo.homology._cells import ABSENT, CREATOR, CRITICAL, DESTROYER, MISSING, lowered
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 
 @jit

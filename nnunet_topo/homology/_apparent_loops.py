@@ -13,7 +13,7 @@ from nnunet_topo.homology._apparent import (
     raised,
 )
 from nnunet_topo.homology._cells import ABSENT, CREATOR, CRITICAL, DESTROYER, lowered
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 NO_FACE = np.uint8(4)  # the largest face of a square that is absent
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nnunet_topo.homology._cells import CRITICAL, sorted_walls, wall_at, wall_parts, wall_value
 from nnunet_topo.homology._components import find
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 
 @jit

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 ABSENT = np.int32(2**31 - 1)
 LOWEST, HIGHEST = np.int32(-0x3F800001), np.int32(0)  # keys of the values 1 and 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnunet_topo.homology._cells import CRITICAL, DESTROYER, edge_at, edge_parts, edge_value
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 
 @jit

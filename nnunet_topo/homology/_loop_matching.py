@@ -13,7 +13,7 @@ from nnunet_topo.homology._cells import ABSENT, CRITICAL, DESTROYER, LOWEST, Ima
 from nnunet_topo.homology._induced import match_births, positions
 from nnunet_topo.homology._loops import WANTED, boundary, edge_of, keep_edges, reduce_squares
 from nnunet_topo.homology._preparation import prepare
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 
 @jit

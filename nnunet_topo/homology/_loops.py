@@ -22,7 +22,7 @@ from nnunet_topo.homology._cells import (
     square_at,
     square_parts,
 )
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 WANTED = np.uint8(8)  # the code of rows for which a reduction is made
 KEPT = np.uint8(9)  # a DESTROYER that is none in the comparison: stored, for the reductions there

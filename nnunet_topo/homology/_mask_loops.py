@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnunet_topo.homology._components import find
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 UNSEEN = np.int32(-1)
 VERTEX, EDGE, SQUARE = 1, 2, 16  # bits of a cell; of an edge for the axis along it, of a square for the one across

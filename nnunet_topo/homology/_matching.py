@@ -18,7 +18,7 @@ from nnunet_topo.homology._induced import match_births, match_cavities, positive
 from nnunet_topo.homology._loop_matching import loop_pairs, matched_loops
 from nnunet_topo.homology._preparation import prepare, square_tops
 from nnunet_topo.homology._voxels import located
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 # glibc gives the free end of its heap back to the system when it is longer than twice the largest mapping freed so far.
 # Every call would then wait for its pages anew, a tenth of its time. This mapping, of which no page is ever touched,

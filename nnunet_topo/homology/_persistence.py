@@ -10,7 +10,7 @@ from nnunet_topo.homology._components import component_pairs
 from nnunet_topo.homology._loop_matching import loop_pairs
 from nnunet_topo.homology._preparation import prepare
 from nnunet_topo.homology._voxels import voxels_of
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 
 @jit

@@ -7,7 +7,7 @@ import numpy as np
 from nnunet_topo.homology._apparent import pair_image, raised
 from nnunet_topo.homology._apparent_loops import pair_volume
 from nnunet_topo.homology._cells import ABSENT
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 
 @jit

@@ -13,7 +13,7 @@ from nnunet_topo.homology._cells import (
     voxel_in_image,
     wall_voxel,
 )
-from nnunet_topo.skeletons._jit import jit
+from nnunet_topo.kernels.jit import jit
 
 
 @jit

@@ -1,5 +1,0 @@
-"""The kernels' compiler under its former name."""
-
-from nnunet_topo.kernels.jit import jit
-
-__all__ = ["jit"]
