@@ -30,9 +30,9 @@ import numpy as np
 import torch
 
 from nnunet_topo.nnunet import Term, TopologyTrainer
-from nnunet_topo.nnunet.lookup import require_trainer
 from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, plan_and_preprocess
-from nnunet_topo.nnunet.terms import declared_terms
+from nnunet_topo.nnunet.training.lookup import require_trainer
+from nnunet_topo.nnunet.training.terms import declared_terms
 from nnunet_topo.synthetic import write_dataset
 
 DATASET = "Dataset811_EpochCost"

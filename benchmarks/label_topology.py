@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from nnunet_topo.files import files_of
 from nnunet_topo.homology import betti_numbers
-from nnunet_topo.nnunet.label_maps import ending_and_reader, read_label_map
+from nnunet_topo.nnunet.evaluation.label_maps import ending_and_reader, read_label_map
 
 
 def main() -> int:

@@ -26,9 +26,9 @@ from epoch_cost import schedule
 
 from nnunet_topo.commands.demo import SETUPS, Setup
 from nnunet_topo.metrics import betti_error, betti_matching_error, dice
-from nnunet_topo.nnunet.label_maps import read_label_map
+from nnunet_topo.nnunet.evaluation.label_maps import read_label_map
+from nnunet_topo.nnunet.evaluation.scoring import reader_of
 from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, plan_and_preprocess, predict, train
-from nnunet_topo.nnunet.scoring import reader_of
 from nnunet_topo.synthetic import write_dataset
 
 

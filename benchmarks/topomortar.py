@@ -23,8 +23,8 @@ import torch
 from epoch_cost import schedule
 
 from nnunet_topo.files import written_at_once
+from nnunet_topo.nnunet.evaluation.scoring import mean_table, score_predictions
 from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, plan_and_preprocess, predict, train
-from nnunet_topo.nnunet.scoring import mean_table, score_predictions
 
 DATASET = "Dataset501_TopoMortarSmall"
 

@@ -11,7 +11,7 @@ from training import LABELS, label_map
 
 from nnunet_topo.commands.evaluate import main
 from nnunet_topo.files import write_json
-from nnunet_topo.nnunet.evaluation import evaluate_folder
+from nnunet_topo.nnunet.evaluation.folders import evaluate_folder
 
 SPACING = (1.5, 1.0, 0.5)  # of the axes of the arrays
 

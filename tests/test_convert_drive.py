@@ -93,7 +93,7 @@ def test_nnunet_ignores_what_lies_outside_of_the_field_of_view_if_asked_to(sourc
 def test_evaluation_leaves_out_what_has_the_ignore_label(source, raw, tmp_path):
     from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 
-    from nnunet_topo.nnunet.evaluation import evaluate_folder
+    from nnunet_topo.nnunet.evaluation.folders import evaluate_folder
 
     assert main(["drive", str(source), "-d", "604", "--ignore-outside"]) == 0
     for number in CASES["test"]:

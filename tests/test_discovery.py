@@ -190,7 +190,7 @@ def users_folder(parent: Path, trainer: str) -> Path:
 
 
 def is_ours(bases: list[str]) -> bool:
-    return "nnunet_topo.nnunet.trainer.TopologyTrainer" in bases
+    return "nnunet_topo.nnunet.training.trainer.TopologyTrainer" in bases
 
 
 # --- What nnU-Net finds (each starts torch and nnU-Net, about ten seconds) ---
@@ -215,7 +215,7 @@ def test_wheel_is_enough_even_if_nnunet_is_reinstalled_after_it(
     assert is_ours(found["spawned"])
     for name in variants:
         assert found[name][1] == f"{OURS[0]}.{OURS[0]}" and any("irror" in base for base in found[name][2:])
-    assert found[plain][1] == "nnunet_topo.nnunet.self_distillation.SelfDistillationTrainer"
+    assert found[plain][1] == "nnunet_topo.nnunet.distillation.trainer.SelfDistillationTrainer"
     assert found["nnUNetTrainerMineBefore"][0] == "nnUNetTrainerMineBefore.nnUNetTrainerMineBefore"
     assert found["nnUNetTrainerMineAfter"][0] == "nnUNetTrainerMineAfter.nnUNetTrainerMineAfter"
     assert found["nnUNetTrainer_1epoch"][0].startswith("nnunetv2.training.nnUNetTrainer.variants.training_length")

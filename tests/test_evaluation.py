@@ -20,9 +20,10 @@ from training import label_map
 
 from nnunet_topo.files import write_json
 from nnunet_topo.metrics.all_metrics import all_metrics
-from nnunet_topo.nnunet import evaluation, evaluation_case
-from nnunet_topo.nnunet.evaluation import RECORDS
-from nnunet_topo.nnunet.evaluation_summary import summarise, table, write_summary
+from nnunet_topo.nnunet.evaluation import case as evaluation_case
+from nnunet_topo.nnunet.evaluation import folders as evaluation
+from nnunet_topo.nnunet.evaluation.folders import RECORDS
+from nnunet_topo.nnunet.evaluation.summary import summarise, table, write_summary
 
 
 @pytest.fixture

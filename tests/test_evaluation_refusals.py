@@ -12,7 +12,7 @@ from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from skimage import io
 from training import label_map
 
-from nnunet_topo.nnunet.label_maps import read_label_map
+from nnunet_topo.nnunet.evaluation.label_maps import read_label_map
 
 
 @pytest.fixture

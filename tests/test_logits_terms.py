@@ -13,8 +13,8 @@ from torch import nn
 
 from nnunet_topo.losses import SCNPLoss, SkeletonRecallLoss, scnp_logits
 from nnunet_topo.nnunet import CompoundLoss, Term
-from nnunet_topo.nnunet.heads import one_against_rest
-from nnunet_topo.nnunet.terms import resolve_terms
+from nnunet_topo.nnunet.training.heads import one_against_rest
+from nnunet_topo.nnunet.training.terms import resolve_terms
 
 DICE = {"batch_dice": True, "smooth": 1e-5, "ddp": False}
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from nnunet_topo.losses import MIPLoss
 from nnunet_topo.losses.mip import focal_tversky, projections
 from nnunet_topo.nnunet import CompoundLoss, Term
-from nnunet_topo.nnunet.terms import resolve_terms
+from nnunet_topo.nnunet.training.terms import resolve_terms
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("mip_*.npz"))
 AXES = {"x": (0,), "y": (1,), "z": (2,), "multi": (0, 1, 2)}

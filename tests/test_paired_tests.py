@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, ttest_rel
 
-from nnunet_topo.nnunet.evaluation_summary import summarise
+from nnunet_topo.nnunet.evaluation.summary import summarise
 from nnunet_topo.report.comparison import compare, distinct_names, main_metrics
-from nnunet_topo.report.paired_tests import holm, paired_test
+from nnunet_topo.statistics.paired_tests import holm, paired_test
 
 
 def by_enumeration(differences: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from torch import nn
 
 from nnunet_topo.losses import ClDiceLoss, SkeletonRecallLoss
 from nnunet_topo.nnunet import CompoundLoss, Term
-from nnunet_topo.nnunet.prepared_targets import PreparedTargets, split_target
+from nnunet_topo.nnunet.training.prepared_targets import PreparedTargets, split_target
 from nnunet_topo.skeletons import tubed_skeleton
 
 TERMS = {

@@ -15,7 +15,7 @@ from training import TRAINERS, checkpoint_of
 
 from nnunet_topo.files import write_json
 from nnunet_topo.nnunet.pipeline import environment, nnunet_folders, plan_and_preprocess, predict, train
-from nnunet_topo.nnunet.rand_hue import RandHueTrainer, RandHueTransform, rand_hue
+from nnunet_topo.nnunet.training.rand_hue import RandHueTrainer, RandHueTransform, rand_hue
 from nnunet_topo.trainers import _nnunet_topo_variants as variants
 from nnunet_topo.trainers.nnUNetTrainerClDice import nnUNetTrainerClDice
 
@@ -105,7 +105,8 @@ def colours(tmp_path_factory):
 def test_trains_and_predicts(colours, trainer, tmp_path, monkeypatch):
     plans, images = colours
     changed = []
-    monkeypatch.setattr("nnunet_topo.nnunet.rand_hue.rand_hue", lambda image, **_: changed.append(image.shape) or image)
+    monkeypatch.setattr("nnunet_topo.nnunet.training.rand_hue.rand_hue",
+                        lambda image, **_: changed.append(image.shape) or image)
     length = {"epochs": 1, "iterations": 4, "validation_iterations": 1}
     if "TopoLoss" in trainer:  # whose term begins late
         file = Path(os.environ["nnUNet_preprocessed"]) / DATASET / f"{plans}.json"

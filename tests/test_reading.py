@@ -19,10 +19,10 @@ from PIL import Image
 from skimage import io
 
 from nnunet_topo.files import write_json
-from nnunet_topo.nnunet.label_maps import read_label_map, require_same_grid
+from nnunet_topo.nnunet.evaluation.label_maps import read_label_map, require_same_grid
+from nnunet_topo.nnunet.evaluation.scoring import score_predictions
 from nnunet_topo.nnunet.reading import read_array
-from nnunet_topo.nnunet.scoring import score_predictions
-from nnunet_topo.nnunet.validation import write_validation_summary
+from nnunet_topo.nnunet.training.validation import write_validation_summary
 from nnunet_topo.report.case_picture import case_picture
 from nnunet_topo.report.evaluation_pictures import PictureTask, draw_case
 

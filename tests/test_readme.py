@@ -11,7 +11,7 @@ import pytest
 import nnunet_topo.losses
 from nnunet_topo.losses import ClDiceLoss
 from nnunet_topo.nnunet import Term
-from nnunet_topo.nnunet.terms import _names_of_losses, resolve_terms
+from nnunet_topo.nnunet.training.terms import _names_of_losses, resolve_terms
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -18,12 +18,12 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.loss.nnUNetTrainerCELoss import nnUNetTrainerCELoss
 from training import PLANS, checkpoint_of, short
 
-from nnunet_topo.nnunet import soft_prediction
+from nnunet_topo.nnunet.distillation import soft_prediction
+from nnunet_topo.nnunet.distillation.rounds import Round, Rounds
+from nnunet_topo.nnunet.distillation.soft_targets import in_thousandths
+from nnunet_topo.nnunet.distillation.trainer import SelfDistillationTrainer
 from nnunet_topo.nnunet.pipeline import write_small_plans
-from nnunet_topo.nnunet.rand_hue import RandHueTrainer
-from nnunet_topo.nnunet.rounds import Round, Rounds
-from nnunet_topo.nnunet.self_distillation import SelfDistillationTrainer
-from nnunet_topo.nnunet.soft_targets import in_thousandths
+from nnunet_topo.nnunet.training.rand_hue import RandHueTrainer
 from nnunet_topo.trainers import _nnunet_topo_variants as variants
 from nnunet_topo.trainers.nnUNetTrainerClDice import nnUNetTrainerClDice
 
@@ -35,7 +35,7 @@ CL_DICE = "nnUNetTrainerClDice_SelfDistillation_NoMirroring"
 def no_pictures(monkeypatch):
     """The progress of so short trainings takes longer to draw than they do."""
     monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda self, folder: None)
-    monkeypatch.setattr("nnunet_topo.nnunet.trainer.plot_parts", lambda *arguments: None)
+    monkeypatch.setattr("nnunet_topo.nnunet.training.trainer.plot_parts", lambda *arguments: None)
 
 
 @pytest.mark.parametrize(("epochs", "parts"), [

@@ -15,8 +15,8 @@ from torch import nn
 
 from nnunet_topo.losses import SCNPLoss
 from nnunet_topo.nnunet import CompoundLoss, Term
-from nnunet_topo.nnunet.soft_loss import SoftTargetLoss, with_soft_targets
-from nnunet_topo.nnunet.soft_targets import (
+from nnunet_topo.nnunet.distillation.soft_loss import SoftTargetLoss, with_soft_targets
+from nnunet_topo.nnunet.distillation.soft_targets import (
     AppendSoftTargets,
     TakeSoftTargets,
     WithSoftTargets,

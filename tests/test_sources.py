@@ -9,7 +9,8 @@ import pytest
 from evaluation_cases import evaluate, three_cases
 
 from nnunet_topo import sources
-from nnunet_topo.nnunet import evaluation, evaluation_case
+from nnunet_topo.nnunet.evaluation import case as evaluation_case
+from nnunet_topo.nnunet.evaluation import folders as evaluation
 from nnunet_topo.report import evaluation_pictures
 from nnunet_topo.sources import code_fingerprint, code_of
 

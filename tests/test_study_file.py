@@ -187,7 +187,7 @@ def test_any_text_is_refused_in_one_line(text, tmp_path_factory):
 @pytest.mark.parametrize("file", sorted((Path(__file__).resolve().parents[1] / "docs" / "studies").glob("*.yaml")),
                          ids=lambda file: file.stem)
 def test_the_ready_study_files_are_accepted_and_name_trainers_that_exist(file):
-    from nnunet_topo.nnunet.lookup import require_trainer
+    from nnunet_topo.nnunet.training.lookup import require_trainer
 
     settings = read_study(file)
     for trainer in settings.trainers:

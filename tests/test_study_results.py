@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from nnunet_topo.report.paired_tests import paired_test
+from nnunet_topo.statistics.paired_tests import paired_test
 from nnunet_topo.study.comparison import compare_runs, compare_section
 from nnunet_topo.study.settings import Run
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nnunet_topo import losses
 from nnunet_topo.losses import ClDiceLoss, MIPLoss, SCNPLoss
 from nnunet_topo.nnunet import Term
-from nnunet_topo.nnunet.terms import declared_terms, resolve_terms
+from nnunet_topo.nnunet.training.terms import declared_terms, resolve_terms
 
 
 class A:

@@ -8,9 +8,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from skimage.io import imread
 
+from nnunet_topo.metrics.topology_errors import topology_errors
 from nnunet_topo.report import topology_figure
 from nnunet_topo.report.error_painting import MARKS, MISSED, TOO_MUCH
-from nnunet_topo.report.topology_errors import topology_errors
 
 
 def vessel(dimensions: int) -> np.ndarray:

@@ -161,7 +161,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(datasets, tmp_path):
 
 
 def test_a_disk_without_room_for_the_checkpoints_is_named(datasets, monkeypatch):
-    from nnunet_topo.nnunet import checks
+    from nnunet_topo.nnunet.training import checks
 
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
     with pytest.raises(RuntimeError, match="has 0 MB free, but the checkpoints of this network need about"):
@@ -227,7 +227,7 @@ def test_validation_of_a_fold_also_writes_the_topology_summary(datasets, kind, c
 
 
 def test_a_failing_topology_summary_is_said_and_does_not_fail_the_validation(datasets, monkeypatch):
-    from nnunet_topo.nnunet import validation
+    from nnunet_topo.nnunet.training import validation
 
     def failing(*arguments, **options):
         raise OSError(28, "No space left on device")

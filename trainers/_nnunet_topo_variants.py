@@ -10,7 +10,7 @@ from pathlib import Path
 def __getattr__(name: str) -> type:
     if not name.startswith("nnUNetTrainer") or "_" not in name:
         raise AttributeError(name)
-    from nnunet_topo.nnunet.variants import variant
+    from nnunet_topo.nnunet.training.variants import variant
 
     return variant(name, _trainer_named)
 

@@ -1,6 +1,6 @@
 """nnUNetv2_train ID CONFIGURATION FOLD -tr nnUNetTrainerRandHue"""
 
-from nnunet_topo.nnunet.rand_hue import RandHueTrainer
+from nnunet_topo.nnunet.training.rand_hue import RandHueTrainer
 
 
 class nnUNetTrainerRandHue(RandHueTrainer):

@@ -13,7 +13,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 
 def processes_of(options: argparse.Namespace) -> int:
     """What ``-np`` says, or nnU-Net's default."""
-    from nnunet_topo.nnunet.evaluation import default_num_processes
+    from nnunet_topo.nnunet.evaluation.folders import default_num_processes
 
     return default_num_processes if options.np is None else options.np
 

@@ -70,8 +70,8 @@ def _demo(options: argparse.Namespace, output: Path) -> None:
 
 def run(setup: Setup, output: Path, options: argparse.Namespace) -> str:
     """One dimension: data, planning, two trainings, predictions, scores, a picture. Returns the table in words."""
+    from nnunet_topo.nnunet.evaluation.scoring import mean_table, score_predictions
     from nnunet_topo.nnunet.pipeline import plan_and_preprocess, predict
-    from nnunet_topo.nnunet.scoring import mean_table, score_predictions
     from nnunet_topo.synthetic import write_dataset
 
     raw = Path(os.environ["nnUNet_raw"]) / setup.dataset
@@ -129,9 +129,9 @@ def _train(setup: Setup, trainer: str, plans: str, output: Path, options: argpar
 
 def _picture(rows: dict, raw: Path, folders: dict[str, Path], model: Path, path: Path) -> None:
     """The case on which the two networks differ most in topology."""
-    from nnunet_topo.nnunet.label_maps import read_label_map
+    from nnunet_topo.nnunet.evaluation.label_maps import read_label_map
+    from nnunet_topo.nnunet.evaluation.scoring import reader_of
     from nnunet_topo.nnunet.reading import read_array
-    from nnunet_topo.nnunet.scoring import reader_of
     from nnunet_topo.report import topology_figure
 
     def broken(trainer: str, index: int) -> int:

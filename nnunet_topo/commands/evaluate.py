@@ -14,7 +14,7 @@ from nnunet_topo.commands.guard import guarded
 from nnunet_topo.files import require_name
 
 if TYPE_CHECKING:
-    from nnunet_topo.nnunet.label_maps import Region
+    from nnunet_topo.nnunet.evaluation.label_maps import Region
 
 REPORT = "report.html"
 PICTURES_SHOWN = 20
@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from nnunet_topo.nnunet.evaluation import evaluate_folder
-    from nnunet_topo.nnunet.evaluation_summary import table
+    from nnunet_topo.nnunet.evaluation.folders import evaluate_folder
+    from nnunet_topo.nnunet.evaluation.summary import table
 
     output = Path(options.o or options.pred_folder)
     if output.suffix in (".json", ".csv", ".html"):
@@ -84,8 +84,8 @@ def _complain(summaries: Mapping[str, Mapping[str, Any]], undrawn: Mapping[str, 
 
 def _named_folders(options: argparse.Namespace) -> dict[str, Path]:
     """PREDICTION and the folders of --compare by their names."""
-    from nnunet_topo.nnunet.evaluation import RECORDS
-    from nnunet_topo.nnunet.evaluation_summary import SUMMARIES
+    from nnunet_topo.nnunet.evaluation.folders import RECORDS
+    from nnunet_topo.nnunet.evaluation.summary import SUMMARIES
     from nnunet_topo.report.comparison import distinct_names
     from nnunet_topo.report.evaluation_pictures import PICTURES
 
@@ -142,7 +142,7 @@ def _report(
 
 
 def _simple(options: argparse.Namespace) -> dict[str, Any]:
-    from nnunet_topo.nnunet.label_maps import ending_and_reader
+    from nnunet_topo.nnunet.evaluation.label_maps import ending_and_reader
 
     ending, reader = ending_and_reader(Path(options.gt_folder))
     return {"labels_or_regions": [*options.labels, *options.regions], "ignore_label": options.il,
@@ -151,7 +151,7 @@ def _simple(options: argparse.Namespace) -> dict[str, Any]:
 
 def _from_files(options: argparse.Namespace) -> dict[str, Any]:
     """What dataset.json and the plans say."""
-    from nnunet_topo.nnunet.evaluation import dataset_settings
+    from nnunet_topo.nnunet.evaluation.folders import dataset_settings
 
     plans, dataset = _read_json(options.pfile), _read_json(options.djfile)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnunet_topo.homology._loops import pop, push, with_room
+from nnunet_topo.kernels.heap import pop, push, with_room
 from nnunet_topo.kernels.jit import jit
 
 _FAR = np.int32(2**31 - 1)

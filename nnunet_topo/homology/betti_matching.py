@@ -15,9 +15,7 @@ for "background" as in the authors' C++ code, whose results these are; of masks,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from nnunet_topo.homology.masks import Connectivity, check_connectivity
+from nnunet_topo.kernels.threads import cores, over_threads
 
 Image = NDArray[Any] | torch.Tensor
 
@@ -141,13 +140,9 @@ def betti_matchings(
     """
     check_connectivity(connectivity)
     pairs = list(zip(predictions, targets, strict=True))
-    threads = (os.cpu_count() or 1) if threads is None else threads
-    if threads < 1:
+    if threads is not None and threads < 1:
         raise ValueError(f"Betti matchings need at least one thread, not {threads}.")
-    if threads == 1 or len(pairs) < 2:
-        return [betti_matching(prediction, target, connectivity) for prediction, target in pairs]
-    with ThreadPoolExecutor(min(threads, len(pairs))) as pool:
-        return list(pool.map(lambda pair: betti_matching(pair[0], pair[1], connectivity), pairs))
+    return over_threads(lambda pair: betti_matching(pair[0], pair[1], connectivity), pairs, threads=threads or cores())
 
 
 def as_float32(image: Image, name: str) -> NDArray[np.float32]:

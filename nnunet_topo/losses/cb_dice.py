@@ -128,7 +128,7 @@ class CbDiceLoss(nn.Module):
         self.class_wise = class_wise
         self.skip_absent = skip_absent
         self.bounded = bounded
-        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.prepared_targets
+        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.training.prepared_targets
         self._thick = ThickTargets("CbDiceLoss")
 
     @staticmethod

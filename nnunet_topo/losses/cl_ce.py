@@ -86,7 +86,7 @@ class ClCELoss(nn.Module):
     ``through_skeleton``.
     """
 
-    takes_logits = True  # see nnunet_topo.nnunet.compound_loss
+    takes_logits = True  # see nnunet_topo.nnunet.training.compound_loss
     from_labels = staticmethod(Skeletons.from_labels)
 
     def __init__(
@@ -105,7 +105,7 @@ class ClCELoss(nn.Module):
         if smooth <= 0:
             raise ValueError(f"smooth must be greater than 0, or an empty skeleton divides by 0; got {smooth}.")
         self.skeletons = Skeletons("ClCELoss", skeleton, iterations, beta, samples)
-        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.prepared_targets
+        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.training.prepared_targets
         self.prepare = self.skeletons.prepare
         self.notices = self.skeletons.notices
         self.normalised = normalised

@@ -102,7 +102,7 @@ class ClDiceLoss(nn.Module):
         if epsilon < 0:
             raise ValueError(f"epsilon must be at least 0, got {epsilon}.")
         self.skeletons = Skeletons("ClDiceLoss", skeleton, iterations, beta, samples)
-        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.prepared_targets
+        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.training.prepared_targets
         self.prepare = self.skeletons.prepare
         self.notices = self.skeletons.notices
         self.smooth = smooth

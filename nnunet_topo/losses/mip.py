@@ -136,7 +136,7 @@ class MIPLoss(nn.Module):
     The defaults differ from the authors' code (:meth:`reference`) in ``sum_axes`` and ``skip_absent``.
     """
 
-    spatial_axes = (3,)  # numbers of axes that it works on; see nnunet_topo.nnunet.checks
+    spatial_axes = (3,)  # numbers of axes that it works on; see nnunet_topo.nnunet.training.checks
 
     def __init__(
         self,

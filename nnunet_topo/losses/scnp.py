@@ -68,7 +68,7 @@ class SCNPLoss(nn.Module):
     The defaults are the authors'; their code has no ignore label.
     """
 
-    transforms_logits = True  # see nnunet_topo.nnunet.compound_loss
+    transforms_logits = True  # see nnunet_topo.nnunet.training.compound_loss
 
     def __init__(self, *, receptive_field: Steps = 3) -> None:
         super().__init__()

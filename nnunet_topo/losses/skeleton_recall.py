@@ -66,7 +66,7 @@ class SkeletonRecallLoss(nn.Module):
     thinning, which keeps the topology of the target and reaches the patch's border.
     """
 
-    prepares = True  # see nnunet_topo.nnunet.prepared_targets
+    prepares = True  # see nnunet_topo.nnunet.training.prepared_targets
 
     def __init__(
         self,

@@ -13,9 +13,7 @@ at the wrong place counts as right, which is what Betti matching mends.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnunet_topo.homology import Connectivity, Persistence, betti_numbers, check_connectivity, persistence_pairs
+from nnunet_topo.kernels.threads import cores, over_threads
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
 from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background, tiles
 from nnunet_topo.losses._ranges import Share, Smoothing, Threads, Voxels
@@ -211,5 +210,4 @@ def _diagrams(
     def diagram(image: NDArray, mask: NDArray) -> _Diagram:
         return persistence_pairs(image, connectivity), betti_numbers(mask, connectivity)
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        return list(pool.map(diagram, first, second))
+    return over_threads(diagram, first, second, threads=threads or cores())

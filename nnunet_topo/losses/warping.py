@@ -12,9 +12,7 @@ An error that does no harm to the topology, such as a shifted border, has no cri
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnunet_topo.homology import critical_voxels
+from nnunet_topo.kernels.threads import cores, over_threads
 from nnunet_topo.losses._common import check_arguments, masked, without_autocast
 from nnunet_topo.losses._images import as_columns, check_numbers, images, in_background
 from nnunet_topo.losses._ranges import Threads
@@ -129,5 +128,4 @@ def _all_critical_voxels(
     def places(prediction: NDArray[np.bool_], target: NDArray[np.bool_]) -> NDArray[np.int64]:
         return np.flatnonzero(critical_voxels(prediction, target, connectivity))
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        return list(pool.map(places, first, second))
+    return over_threads(places, first, second, threads=threads or cores())

@@ -15,7 +15,7 @@ import torch
 from nnunet_topo.disk import writing
 from nnunet_topo.files import files_of, require_written, write_json
 from nnunet_topo.nnunet.raw_cases import channels_of
-from nnunet_topo.nnunet.seeds import fix_seed, seed_everything
+from nnunet_topo.nnunet.training.seeds import fix_seed, seed_everything
 from nnunet_topo.nnunet_folders import FOLDERS
 
 
@@ -151,7 +151,8 @@ def train(
         continue_training: as ``--c``.
         validate: also predict and score the fold's validation cases at the end.
         on_epoch: called after each epoch with the number of epochs done and of all.
-        seed: see :func:`~nnunet_topo.nnunet.seeds.fix_seed`; None leaves the random numbers alone, as nnU-Net does.
+        seed: see :func:`~nnunet_topo.nnunet.training.seeds.fix_seed`; None leaves the random numbers alone, as nnU-Net
+            does.
         save_every: epochs from one checkpoint to continue from to the next, instead of nnU-Net's 50.
     """
     from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint

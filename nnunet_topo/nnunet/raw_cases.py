@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from nnunetv2.configuration import default_num_processes
 
 from nnunet_topo.files import files_of
 from nnunet_topo.grids import difference
-from nnunet_topo.nnunet.label_maps import read_label_map, require_known_labels
+from nnunet_topo.kernels.threads import cores
+from nnunet_topo.nnunet.evaluation.label_maps import read_label_map, require_known_labels
 from nnunet_topo.nnunet.reading import in_words, read_array, spacing_file
 
 _WORTH_A_PROCESS = 2**28  # bytes; one that imports nnU-Net starts in the time in which so many are read
@@ -73,4 +73,4 @@ def require_sound(case: RawCase) -> None:
 def processes_for(files: Iterable[Path]) -> int:
     """How many processes are worth starting to read files, for :func:`nnunet_topo.processes.outcomes`."""
     wanted = sum(file.stat().st_size for file in files) // _WORTH_A_PROCESS
-    return 0 if wanted < 2 else min(wanted, default_num_processes, os.cpu_count() or 1)
+    return 0 if wanted < 2 else min(wanted, default_num_processes, cores())

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from nnunet_topo import __version__
 from nnunet_topo.disk import writing
 from nnunet_topo.files import files_of, require_written, unfinished_folder, write_json
-from nnunet_topo.nnunet.label_maps import LabelMap, read_label_map, require_known_labels
+from nnunet_topo.nnunet.evaluation.label_maps import LabelMap, read_label_map, require_known_labels
 from nnunet_topo.nnunet.reading import stamp_of
 from nnunet_topo.postprocessing.label_maps import postprocess_labels
 from nnunet_topo.postprocessing.labels import LabelScheme

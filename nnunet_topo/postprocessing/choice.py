@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nnunet_topo.postprocessing.candidates import Scores
 from nnunet_topo.postprocessing.settings import Operations
+from nnunet_topo.statistics import mean
 
 Table = Mapping[Operations, Sequence[Scores]]
 
@@ -42,8 +43,9 @@ def choose(table: Table, tolerances: Tolerances, images: Sequence[int]) -> Opera
 def within(table: Table, operations: Operations, tolerances: Tolerances, images: Sequence[int]) -> bool:
     """Whether settings lower mean Dice and mean clDice by no more than the tolerances."""
     raw, here = table[Operations()], table[operations]
-    return all(_mean([getattr(here[image], name) for image in images])
-               >= _mean([getattr(raw[image], name) for image in images]) - getattr(tolerances, name) - 1e-12
+    # not a number, where both masks are empty in all images, is no loss
+    return not any(mean([getattr(raw[image], name) for image in images])
+                   - mean([getattr(here[image], name) for image in images]) > getattr(tolerances, name) + 1e-12
                for name in ("dice", "cl_dice"))  # fmt: skip
 
 
@@ -62,8 +64,3 @@ def _standard_error(errors: NDArray[np.float64]) -> float:
     """Of the mean; 0 for a single image."""
     return float(errors.std(ddof=1) / np.sqrt(len(errors))) if len(errors) > 1 else 0.0
 
-
-def _mean(values: Sequence[float]) -> float:
-    """Over those that are numbers; -1 where there is none, of either mask alike."""
-    numbers = [value for value in values if not np.isnan(value)]
-    return float(np.mean(numbers)) if numbers else -1.0

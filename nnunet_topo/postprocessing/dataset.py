@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_topo.nnunet.evaluation import dataset_settings
+from nnunet_topo.nnunet.evaluation.folders import dataset_settings
 from nnunet_topo.postprocessing.labels import LabelScheme
 from nnunet_topo.schema import read_json
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_topo.files import files_of
-from nnunet_topo.nnunet.label_maps import read_label_map
+from nnunet_topo.nnunet.evaluation.label_maps import read_label_map
 from nnunet_topo.postprocessing.candidates import DEFAULT_METRIC, METRICS, Scores
 from nnunet_topo.postprocessing.choice import Tolerances, choose, leave_one_out
 from nnunet_topo.postprocessing.labels import LabelScheme

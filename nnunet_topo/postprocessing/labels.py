@@ -42,7 +42,7 @@ class LabelScheme:
 
     @classmethod
     def of_dataset(cls, settings: Mapping[str, Any], dataset: Mapping[str, Any]) -> LabelScheme:
-        """From what :func:`nnunet_topo.nnunet.evaluation.dataset_settings` says, and the contents of dataset.json.
+        """From what :func:`~nnunet_topo.nnunet.evaluation.folders.dataset_settings` says, and dataset.json.
 
         Raises ValueError where a region does not hold the label that nnU-Net paints it with.
         """

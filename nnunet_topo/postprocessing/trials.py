@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nnunet_topo.nnunet.label_maps import LabelMap, read_label_map, require_known_labels, require_same_grid
+from nnunet_topo.nnunet.evaluation.label_maps import LabelMap, read_label_map, require_known_labels, require_same_grid
 from nnunet_topo.postprocessing.candidates import RegionCase, Scores
 from nnunet_topo.postprocessing.components import Mask, components
 from nnunet_topo.postprocessing.label_maps import postprocess_labels

@@ -16,8 +16,8 @@ from PIL import Image
 
 from nnunet_topo.files import written_at_once
 from nnunet_topo.metrics.masks import check_masks, check_spacing
+from nnunet_topo.metrics.topology_errors import topology_errors
 from nnunet_topo.report.error_painting import draw_errors, legend_handles, paint, palette
-from nnunet_topo.report.topology_errors import topology_errors
 
 _WIDTH, _SPACE, _TITLE, _LEGEND, _BESIDE, _LEGEND_BESIDE = 11.0, 0.12, 0.3, 1.1, 3.6, 2.8  # inches
 _TALLEST, _LOWEST, _DPI = 6.5, 0.4, 110
@@ -35,7 +35,7 @@ def case_picture(
     """Write a PNG with the topological errors of a prediction marked where they lie, and return their numbers.
 
     A volume is shown as maximum projections along its three axes, all of one scale, cut to what there is in either
-    mask. Errors are those of :func:`nnunet_topo.report.topology_errors.topology_errors`.
+    mask. Errors are those of :func:`nnunet_topo.metrics.topology_errors.topology_errors`.
 
     Args:
         prediction: boolean mask (*S), 2D or 3D.

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from nnunet_topo.metrics.definitions import definition_of
-from nnunet_topo.report.paired_tests import PairedTest, holm, paired_test
+from nnunet_topo.statistics import PairedTest, holm, mean, paired_test, spread
 
 # What is tested; more metrics would cost power, since the p values are corrected for their number.
 TESTED = ("dice", "cl_dice", "skeleton_covered_share", "nsd_", "hausdorff_95_mm", "betti_error_sum",
@@ -81,7 +79,7 @@ def compare(summaries: Mapping[str, Summary], label: str | None = None) -> Compa
     for metric in main_metrics(list(next(iter(summaries.values()))["foreground_mean"])):
         values = [[value_of(found[case], metric, label) for case in cases] for found in by_case]
         tests = [None, *(paired_test(values[0], other) for other in values[1:])]
-        rows.append((metric, [Cell(*_mean_and_std(numbers), test, math.nan, "")
+        rows.append((metric, [Cell(mean(numbers), spread(numbers), test, math.nan, "")
                               for numbers, test in zip(values, tests, strict=True)]))  # fmt: skip
     corrected = iter(holm([cell.test.p for _, cells in rows for cell in cells if cell.test]))
     done = [(metric, [_judged(metric, cell, next(corrected)) if cell.test else cell for cell in cells])
@@ -96,12 +94,6 @@ def _judged(metric: str, cell: Cell, corrected: float) -> Cell:
         return cell._replace(corrected=corrected)
     better = (cell.test.difference > 0) == (definition.better == "higher")
     return cell._replace(corrected=corrected, verdict="better" if better else "worse")
-
-
-def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:
-    numbers = np.array([value for value in values if not math.isnan(value)])
-    mean = float(numbers.mean()) if len(numbers) else math.nan
-    return mean, float(numbers.std(ddof=1)) if len(numbers) > 1 and np.isfinite(numbers).all() else math.nan
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from nnunet_topo.report.topology_errors import TopologyErrors
+from nnunet_topo.metrics.topology_errors import TopologyErrors
 
 Mask = NDArray[np.bool_]
 

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nnunet_topo.files import files_of, write_json
-from nnunet_topo.nnunet.label_maps import Region, read_label_map, require_same_grid
+from nnunet_topo.nnunet.evaluation.label_maps import Region, read_label_map, require_same_grid
 from nnunet_topo.nnunet.reading import read_array, stamp_of
 from nnunet_topo.processes import Failure, outcomes
 from nnunet_topo.report.case_picture import case_picture
@@ -47,7 +47,7 @@ def draw_pictures(
     Labels of which neither mask has anything are left out. Pictures of files that have not changed are kept.
 
     Args:
-        summary: of :func:`nnunet_topo.nnunet.evaluation.evaluate_folder`.
+        summary: of :func:`nnunet_topo.nnunet.evaluation.folders.evaluate_folder`.
         cases: names of its cases.
         output: folder of the evaluation.
         reader_writer: instance of the reader class of nnU-Net that opens the label maps, and the images.

@@ -16,8 +16,8 @@ from nnunet_topo.files import written_at_once
 from nnunet_topo.homology import betti_numbers
 from nnunet_topo.metrics import betti_error, dice
 from nnunet_topo.metrics.masks import check_masks
+from nnunet_topo.metrics.topology_errors import TopologyErrors, topology_errors
 from nnunet_topo.report.error_painting import draw_errors, legend_handles, paint, project
-from nnunet_topo.report.topology_errors import TopologyErrors, topology_errors
 
 _OUTLINE = "#35E0A1"
 _PANEL, _SPACE, _TITLE, _TEXT, _LINE = 3.8, 0.15, 0.35, 0.85, 0.2  # inches

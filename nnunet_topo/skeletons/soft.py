@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nnunet_topo.kernels.threads import over_threads
 from nnunet_topo.skeletons import soft_torch
 from nnunet_topo.skeletons._device import soft_backend
 from nnunet_topo.skeletons.checks import checked_probabilities
@@ -177,11 +177,7 @@ def _for_each_group(run: Callable[[slice], Any], images: Tensor) -> list[Any]:
     on_cpu = images.device.type == "cpu"
     size = 1 if on_cpu else max(_VOXELS_AT_ONCE // math.prod(images.shape[2:]), 1)
     groups = [slice(start, min(start + size, count)) for start in range(0, count, size)]
-    threads = min(len(groups), torch.get_num_threads()) if on_cpu else 1
-    if threads == 1:
-        return [run(group) for group in groups]
-    with ThreadPoolExecutor(threads) as pool:  # the kernels do not hold the interpreter's lock
-        return list(pool.map(run, groups))
+    return over_threads(run, groups, threads=None if on_cpu else 1)
 
 
 def _images(tensor: Tensor, group: slice) -> Tensor:

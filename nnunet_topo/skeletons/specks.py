@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnunet_topo.skeletons.thinning import over_threads
+from nnunet_topo.kernels.threads import over_threads
 from nnunet_topo.skeletons.tubes import dilated_by_cross
 
 

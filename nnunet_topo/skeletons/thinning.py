@@ -10,8 +10,7 @@ neighbour when an iteration starts, stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nnunet_topo.kernels.threads import over_threads
 from nnunet_topo.skeletons import thinning_torch
 from nnunet_topo.skeletons._device import thinning_backend
 from nnunet_topo.skeletons.simple_points import RULES, simple_point_table
@@ -158,14 +158,6 @@ def thin_tensor(
     thinned = thinning_backend(flat).thin(flat, simple_points, iterations, stays, keep_end_points=keep_end_points)
     return thinned.view(images.shape)
 
-
-def over_threads(function: Callable[[Any], Any], items: Sequence[Any] | NDArray[Any]) -> list[Any]:
-    """Call a function for each item, over torch's number of threads; its kernels do not hold the interpreter's lock."""
-    threads = min(len(items), torch.get_num_threads())
-    if threads <= 1:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))
 
 
 def _anchors(images: Tensor, simple_points: str, border: str) -> Tensor | None:

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nnunet_topo.skeletons.thinning import Mask, check_options, over_threads, thin_array, thin_tensor
+from nnunet_topo.kernels.threads import over_threads
+from nnunet_topo.skeletons.thinning import Mask, check_options, thin_array, thin_tensor
 
 Skeletonize = Callable[[NDArray[np.bool_]], NDArray[Any]]
 _LARGEST = np.iinfo(np.int16).max

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnunet_topo.files import write_json
-from nnunet_topo.nnunet.checks import require_path, require_writable
-from nnunet_topo.nnunet.lookup import (
+from nnunet_topo.nnunet.pipeline import with_small_network
+from nnunet_topo.nnunet.training.checks import require_path, require_writable
+from nnunet_topo.nnunet.training.lookup import (
     checkpoint_bytes,
     dataset_named,
     preprocessed,
@@ -16,8 +17,7 @@ from nnunet_topo.nnunet.lookup import (
     require_planned,
     require_trainer,
 )
-from nnunet_topo.nnunet.pipeline import with_small_network
-from nnunet_topo.nnunet.terms import PLANS_KEY, declared_terms, resolve_terms
+from nnunet_topo.nnunet.training.terms import PLANS_KEY, declared_terms, resolve_terms
 from nnunet_topo.study.data_checks import require_sound_cases, require_test_images
 from nnunet_topo.study.execution import finished
 from nnunet_topo.study.groups import require_groups

@@ -7,11 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from nnunet_topo.metrics.definitions import definition_of
 from nnunet_topo.report.comparison import LEVEL, main_metrics, require_same_connectivity, value_of
-from nnunet_topo.report.paired_tests import PairedTest, holm, paired_test
+from nnunet_topo.statistics import PairedTest, holm, mean, paired_test, spread
 from nnunet_topo.study.groups import UNGROUPED
 from nnunet_topo.study.settings import Run
 
@@ -112,8 +110,8 @@ def compare_runs(values: Values, baseline: str, tested: Sequence[str] | None = N
         replicates = {trainer: {(run.fold, run.seed): images for run, images in by_run.items()
                                 if run.trainer == trainer} for trainer in dict.fromkeys(run.trainer for run in by_run)}
         for trainer in sorted(replicates, key=lambda name: name != baseline):
-            means = {key: _mean(list(images.values())) for key, images in replicates[trainer].items()}
-            row = Row(trainer, metric, means, _mean(list(means.values())), _spread(list(means.values())))
+            means = {key: mean(list(images.values())) for key, images in replicates[trainer].items()}
+            row = Row(trainer, metric, means, mean(list(means.values())), spread(list(means.values())))
             both = sorted(replicates[trainer].keys() & replicates.get(baseline, {}).keys(), key=str)
             if trainer != baseline and both:
                 first, second = (_per_image([replicates[name][key] for key in both]) for name in (baseline, trainer))
@@ -152,7 +150,7 @@ def _costs(
     costs = []
     for trainer in sorted(dict.fromkeys(run.trainer for run in summaries), key=lambda name: name != baseline):
         own = [records[run] for run in summaries if run.trainer == trainer]
-        seconds, memory = (_mean([record[key] for record in own]) for key in ("training_seconds", "memory_gb"))
+        seconds, memory = (mean([record[key] for record in own]) for key in ("training_seconds", "memory_gb"))
         costs.append(Cost(trainer, len(own), seconds, math.nan, memory))
     base = next((cost.seconds for cost in costs if cost.trainer == baseline), math.nan)
     return [cost._replace(relative=cost.seconds / base) for cost in costs]
@@ -160,14 +158,5 @@ def _costs(
 
 def _per_image(replicates: Sequence[Mapping[str, float]]) -> dict[str, float]:
     images = set.intersection(*(set(found) for found in replicates))
-    return {image: _mean([found[image] for found in replicates]) for image in images}
+    return {image: mean([found[image] for found in replicates]) for image in images}
 
-
-def _mean(values: Sequence[float]) -> float:
-    numbers = [value for value in values if not math.isnan(value)]
-    return float(np.mean(numbers)) if numbers else math.nan
-
-
-def _spread(values: Sequence[float]) -> float:
-    numbers = np.array([value for value in values if not math.isnan(value)])
-    return float(numbers.std(ddof=1)) if len(numbers) > 1 and np.isfinite(numbers).all() else math.nan

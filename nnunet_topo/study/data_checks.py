@@ -12,9 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from nnunet_topo.files import files_of, write_json
-from nnunet_topo.nnunet.evaluation import dataset_settings
-from nnunet_topo.nnunet.lookup import preprocessed
+from nnunet_topo.nnunet.evaluation.folders import dataset_settings
 from nnunet_topo.nnunet.raw_cases import RawCase, channels_of, processes_for, require_sound
+from nnunet_topo.nnunet.training.lookup import preprocessed
 from nnunet_topo.processes import Failure, outcomes
 from nnunet_topo.schema import read_json
 

@@ -75,7 +75,7 @@ def locked(file: Path, *, create: bool = True) -> Iterator[None]:
 
 
 def _execute(run: Run) -> dict[str, Any]:
-    from nnunet_topo.nnunet.evaluation import dataset_settings, evaluate_folder
+    from nnunet_topo.nnunet.evaluation.folders import dataset_settings, evaluate_folder
     from nnunet_topo.nnunet.pipeline import environment, predict, train
 
     raw = Path(os.environ["nnUNet_raw"]) / run.dataset

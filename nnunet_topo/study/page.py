@@ -13,6 +13,7 @@ from nnunet_topo.report.comparison import LEVEL
 from nnunet_topo.report.formatting import COLOURS, attribute, formatted, page_environment, part_of_page
 from nnunet_topo.report.scatter_plot import scatter_plot
 from nnunet_topo.report.strip_plot import strip_plot
+from nnunet_topo.statistics import mean
 from nnunet_topo.study.comparison import Cost, Group, Row, Section
 from nnunet_topo.study.settings import Study
 
@@ -57,10 +58,6 @@ def _section(section: Section, colours: dict[str, str]) -> dict[str, Any]:
         for group in section.groups]}  # fmt: skip
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
-
-
 def _differences(group: Group, baseline: str, colours: dict[str, str]) -> list[dict[str, Any]]:
     """A drawing for each metric: a dot for each image, a row for each trainer but the baseline."""
     drawings = []
@@ -102,7 +99,7 @@ def _gains(group: Group, section: Section, colours: dict[str, str]) -> list[dict
     for metric in _TOPOLOGY:
         points = []
         for trainer, row in group.rows.get(metric, {}).items():
-            gain = 0.0 if trainer == section.baseline else -_mean(list(row.differences.values()))
+            gain = 0.0 if trainer == section.baseline else -mean(list(row.differences.values()))
             text = (f"{trainer}: {formatted(gain, metric, mean=True)} fewer, {costs[trainer].relative:.2f} times the "
                     "training time")
             points.append((trainer, colours[trainer], [(costs[trainer].relative, gain, text)]))

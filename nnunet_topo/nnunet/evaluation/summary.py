@@ -13,6 +13,7 @@ import numpy as np
 
 from nnunet_topo.files import written_at_once
 from nnunet_topo.homology.masks import Connectivity, neighbours
+from nnunet_topo.statistics import count, mean, spread
 
 SUMMARIES = ("summary_topology.json", "summary_topology.csv")
 WORST_FIRST = "sum of the Betti matching errors of all dimensions and labels, then mean Dice"
@@ -35,21 +36,21 @@ def summarise(cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -
                                  for name in values))  # fmt: skip
     axes = len(volumes_first[0]["spacing"])
 
-    def over_cases(function: Callable[[np.ndarray], float]) -> dict[str, dict[str, float]]:
-        return {key: {name: function(_numbers([case["metrics"][key].get(name, math.nan) for case in cases
-                                               if len(case["spacing"]) == axes or not name.endswith("_mm3")]))
+    def over_cases(function: Callable[[Sequence[float]], float]) -> dict[str, dict[str, float]]:
+        return {key: {name: function([case["metrics"][key].get(name, math.nan) for case in cases
+                                               if len(case["spacing"]) == axes or not name.endswith("_mm3")])
                       for name in metrics} for key in keys}  # fmt: skip
 
-    mean = over_cases(_mean)
+    means = over_cases(mean)
     foreground = [key for key in keys if key != "0"]
     dimensions = sorted({len(case["spacing"]) for case in cases})
     side = settings.get("connected_across_corners", "foreground")
     return {
-        "foreground_mean": {name: float(np.mean([mean[key][name] for key in foreground])) if foreground else math.nan
+        "foreground_mean": {name: float(np.mean([means[key][name] for key in foreground])) if foreground else math.nan
                             for name in metrics},
-        "mean": mean,
-        "std": over_cases(_spread),
-        "count": over_cases(len),
+        "mean": means,
+        "std": over_cases(spread),
+        "count": over_cases(count),
         "settings": {**settings, "connectivity": {f"{axes}D": _connectivity(axes, side) for axes in dimensions},
                      "order_of_cases": WORST_FIRST},
         "notes": _notes(cases, axes),
@@ -110,7 +111,7 @@ def table(summary: Mapping[str, Any], worst: int = 5) -> str:
     rows = [[f"mean ± std of {len(cases)} case(s)", *heads, *(["foreground mean"] if len(keys) > 1 else [])]]
     for metric, foreground in summary["foreground_mean"].items():
         numbers = [[summary[part][key][metric] for part in ("mean", "std", "count")] for key in shown]
-        cells = [_cell(mean, std, count, len(cases)) for mean, std, count in numbers]
+        cells = [_cell(average, deviation, cases_with, len(cases)) for average, deviation, cases_with in numbers]
         rows.append([metric, *cells, *([f"{foreground:.4g}"] if len(keys) > 1 else [])])
     lines = _aligned(rows)
     notes = [note for sign, note in (
@@ -139,20 +140,7 @@ def _badness(case: Mapping[str, Any]) -> tuple[int, float, str]:
 
 
 def _mean_dice(case: Mapping[str, Any]) -> float:
-    return _mean(_numbers([values.get("dice", math.nan) for values in case["metrics"].values()]))
-
-
-def _numbers(values: Sequence[float]) -> np.ndarray:
-    array = np.array(values, dtype=float)
-    return array[~np.isnan(array)]
-
-
-def _mean(numbers: np.ndarray) -> float:
-    return float(numbers.mean()) if len(numbers) else math.nan
-
-
-def _spread(numbers: np.ndarray) -> float:
-    return float(numbers.std(ddof=1)) if len(numbers) > 1 and np.isfinite(numbers).all() else math.nan
+    return mean([values.get("dice", math.nan) for values in case["metrics"].values()])
 
 
 def _csv(value: float) -> str:

@@ -15,7 +15,7 @@ import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from torch import Tensor, nn
 
-from nnunet_topo.nnunet.terms import Term
+from nnunet_topo.nnunet.training.terms import Term
 
 
 class PreparedTargets(BasicTransform):

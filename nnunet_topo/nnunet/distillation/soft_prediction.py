@@ -13,7 +13,7 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
 from torch import distributed
 
-from nnunet_topo.nnunet.soft_targets import in_thousandths, write_soft_targets
+from nnunet_topo.nnunet.distillation.soft_targets import in_thousandths, write_soft_targets
 
 
 def predict_soft_targets(trainer: Any, folder: Path) -> None:

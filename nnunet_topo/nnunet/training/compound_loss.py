@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnunet_topo.nnunet.heads import Head
-from nnunet_topo.nnunet.prepared_targets import prepares
-from nnunet_topo.nnunet.terms import Term, check_transforms
+from nnunet_topo.nnunet.training.heads import Head
+from nnunet_topo.nnunet.training.prepared_targets import prepares
+from nnunet_topo.nnunet.training.terms import Term, check_transforms
 
 
 class CompoundLoss(nn.Module):

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch.distributed
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_topo.fingerprint import LabelFingerprint, measure_labels
 from nnunet_topo.fingerprint.labels import Case, Measure
-from nnunet_topo.nnunet.terms import Term
-
-if TYPE_CHECKING:
-    from nnunet_topo.nnunet.trainer import TopologyTrainer
+from nnunet_topo.nnunet.training.terms import Term
 
 
-def settings_from_labels(trainer: TopologyTrainer, terms: dict[str, Term]) -> dict[str, Term]:
+def settings_from_labels(trainer: nnUNetTrainer, terms: dict[str, Term]) -> dict[str, Term]:
     """Fill the options that are None and that a loss wants from the labels (its ``from_labels``).
 
     Also checks that no training label map holds a value that dataset.json does not name.
@@ -31,7 +29,7 @@ def settings_from_labels(trainer: TopologyTrainer, terms: dict[str, Term]) -> di
     return {name: _filled(trainer, name, term, fingerprint) for name, term in terms.items()}
 
 
-def _filled(trainer: TopologyTrainer, name: str, term: Term, fingerprint: LabelFingerprint) -> Term:
+def _filled(trainer: nnUNetTrainer, name: str, term: Term, fingerprint: LabelFingerprint) -> Term:
     options: dict[str, Any] = dict(term.options)
     for option, (function, low, high) in _wanted(term).items():
         value, case, region = fingerprint.largest(_name(function))
@@ -53,7 +51,7 @@ def _wanted(term: Term) -> dict[str, tuple[Measure, int, int]]:
     return {option: rule for option, rule in wanted.items() if settings[option] is None}
 
 
-def _on_first_rank(trainer: TopologyTrainer, measures: dict[str, Measure]) -> LabelFingerprint:
+def _on_first_rank(trainer: nnUNetTrainer, measures: dict[str, Measure]) -> LabelFingerprint:
     if not trainer.is_ddp:
         return _fingerprint(trainer, measures)
     result: list[Any] = [_fingerprint(trainer, measures) if trainer.local_rank == 0 else None]
@@ -61,7 +59,7 @@ def _on_first_rank(trainer: TopologyTrainer, measures: dict[str, Measure]) -> La
     return result[0]
 
 
-def _fingerprint(trainer: TopologyTrainer, measures: dict[str, Measure]) -> LabelFingerprint:
+def _fingerprint(trainer: nnUNetTrainer, measures: dict[str, Measure]) -> LabelFingerprint:
     folder = Path(trainer.preprocessed_dataset_folder)
     if not folder.is_dir():
         raise RuntimeError(f"The preprocessed data {folder} do not exist. Run nnUNetv2_plan_and_preprocess for this "
@@ -91,7 +89,7 @@ def _stamp(folder: Path, case: str) -> list[int]:
     return [number for file in files if file.exists() for number in (file.stat().st_size, file.stat().st_mtime_ns)]
 
 
-def _refuse_foreign_labels(trainer: TopologyTrainer, fingerprint: LabelFingerprint) -> None:
+def _refuse_foreign_labels(trainer: nnUNetTrainer, fingerprint: LabelFingerprint) -> None:
     manager = trainer.label_manager
     ignore = [] if manager.ignore_label is None else [manager.ignore_label]
     foreign = fingerprint.foreign_labels([-1, *manager.all_labels, *ignore])  # -1: outside of nnU-Net's nonzero mask

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from nnunet_topo.files import files_of
 from nnunet_topo.homology import betti_numbers
 from nnunet_topo.metrics import dice
-from nnunet_topo.nnunet.label_maps import read_label_map, require_same_grid
+from nnunet_topo.nnunet.evaluation.label_maps import read_label_map, require_same_grid
 
 CONNECTIVITY = {2: "foreground 8, background 4", 3: "foreground 26, background 6"}
 

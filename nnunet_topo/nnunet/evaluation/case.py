@@ -8,7 +8,7 @@ from typing import Any
 
 from nnunet_topo.homology.masks import Connectivity
 from nnunet_topo.metrics.all_metrics import all_metrics
-from nnunet_topo.nnunet.label_maps import Region, read_label_map, require_known_labels, require_same_grid
+from nnunet_topo.nnunet.evaluation.label_maps import Region, read_label_map, require_known_labels, require_same_grid
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_topo.files import written_at_once
-from nnunet_topo.nnunet.checks import (
+from nnunet_topo.nnunet.training.checks import (
     require_axes,
     require_path,
     require_room,
@@ -24,12 +24,12 @@ from nnunet_topo.nnunet.checks import (
     require_terms_in_time,
     require_writable,
 )
-from nnunet_topo.nnunet.compound_loss import CompoundLoss
-from nnunet_topo.nnunet.label_settings import settings_from_labels
-from nnunet_topo.nnunet.prepared_targets import PreparedTargets, split_target
-from nnunet_topo.nnunet.progress import plot_parts
-from nnunet_topo.nnunet.terms import PLANS_KEY, Term, declared_terms, resolve_terms
-from nnunet_topo.nnunet.validation import write_validation_summary
+from nnunet_topo.nnunet.training.compound_loss import CompoundLoss
+from nnunet_topo.nnunet.training.label_settings import settings_from_labels
+from nnunet_topo.nnunet.training.prepared_targets import PreparedTargets, split_target
+from nnunet_topo.nnunet.training.progress import plot_parts
+from nnunet_topo.nnunet.training.terms import PLANS_KEY, Term, declared_terms, resolve_terms
+from nnunet_topo.nnunet.training.validation import write_validation_summary
 
 # Under mixed precision a batch may overflow and the gradient scaler skips it, so one bad batch is no disaster there.
 _PATIENCE_WITH_SCALER = 10
@@ -38,11 +38,11 @@ _PATIENCE_WITH_SCALER = 10
 class TopologyTrainer(nnUNetTrainer):
     """nnU-Net's trainer with topology terms added to its loss.
 
-    A subclass declares its terms as class attributes (:class:`~nnunet_topo.nnunet.terms.Term`); trainers combine by
-    inheritance, ``class A_B(A, B): pass``. Everything else is nnU-Net's: planning, data, network, optimiser, base loss,
-    validation, files. Beside nnU-Net's files the fold's folder holds ``progress_topology.png`` and, once validated,
-    ``validation/summary_topology.json``; the resolved settings stand in the log and in the checkpoints
-    (``init_args["nnunet_topo"]``).
+    A subclass declares its terms as class attributes (:class:`~nnunet_topo.nnunet.training.terms.Term`); trainers
+    combine by inheritance, ``class A_B(A, B): pass``. Everything else is nnU-Net's: planning, data, network,
+    optimiser, base loss, validation, files. Beside nnU-Net's files the fold's folder holds ``progress_topology.png``
+    and, once validated, ``validation/summary_topology.json``; the resolved settings stand in the log and in the
+    checkpoints (``init_args["nnunet_topo"]``).
     """
 
     loss: CompoundLoss

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 
-from nnunet_topo.nnunet.terms import Term
+from nnunet_topo.nnunet.training.terms import Term
 
 
 def require_path(variable: str) -> None:

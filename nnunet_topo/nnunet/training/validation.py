@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_topo.files import files_of
-from nnunet_topo.nnunet.evaluation import RECORDS, dataset_settings, default_num_processes, evaluate_folder
+from nnunet_topo.nnunet.evaluation.folders import RECORDS, dataset_settings, default_num_processes, evaluate_folder
 
 
 def write_validation_summary(trainer: Any) -> None:

@@ -16,9 +16,9 @@ from nnunet_topo import __version__
 from nnunet_topo.disk import require_writable
 from nnunet_topo.files import files_of, write_json
 from nnunet_topo.homology.masks import Connectivity, check_connectivity
-from nnunet_topo.nnunet.evaluation_case import CaseTask, evaluate_case
-from nnunet_topo.nnunet.evaluation_summary import summarise, write_summary
-from nnunet_topo.nnunet.label_maps import Region
+from nnunet_topo.nnunet.evaluation.case import CaseTask, evaluate_case
+from nnunet_topo.nnunet.evaluation.label_maps import Region
+from nnunet_topo.nnunet.evaluation.summary import summarise, write_summary
 from nnunet_topo.nnunet.reading import stamp_of
 from nnunet_topo.processes import Failure, outcomes
 from nnunet_topo.sources import code_fingerprint

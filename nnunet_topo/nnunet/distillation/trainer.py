@@ -21,12 +21,10 @@ from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed
 
-from nnunet_topo.nnunet.checks import require_terms_in_time
-from nnunet_topo.nnunet.compound_loss import CompoundLoss
-from nnunet_topo.nnunet.rounds import Round, Rounds, SchedulerOfRound
-from nnunet_topo.nnunet.soft_loss import HandsSoftTargets, with_soft_targets
-from nnunet_topo.nnunet.soft_prediction import predict_soft_targets
-from nnunet_topo.nnunet.soft_targets import (
+from nnunet_topo.nnunet.distillation.rounds import Round, Rounds, SchedulerOfRound
+from nnunet_topo.nnunet.distillation.soft_loss import HandsSoftTargets, with_soft_targets
+from nnunet_topo.nnunet.distillation.soft_prediction import predict_soft_targets
+from nnunet_topo.nnunet.distillation.soft_targets import (
     AppendSoftTargets,
     TakeSoftTargets,
     WithSoftTargets,
@@ -34,7 +32,9 @@ from nnunet_topo.nnunet.soft_targets import (
     require_soft_targets,
     split_soft_targets,
 )
-from nnunet_topo.nnunet.trainer import TopologyTrainer
+from nnunet_topo.nnunet.training.checks import require_terms_in_time
+from nnunet_topo.nnunet.training.compound_loss import CompoundLoss
+from nnunet_topo.nnunet.training.trainer import TopologyTrainer
 
 _KEY = "self_distillation"  # in a checkpoint's init_args
 

@@ -24,9 +24,9 @@ def variant(name: str, trainer_named: Callable[[str], type | None]) -> type:
 
     Suffixes, each at most once and in any order: ``NoMirroring`` (for left and right, which a mirror image exchanges),
     ``onlyMirror01``, ``NoDeepSupervision``, as nnU-Net's variants of these names, ``RandHue``
-    (:class:`~nnunet_topo.nnunet.rand_hue.RandHueTrainer`), ``SelfDistillation``
-    (:class:`~nnunet_topo.nnunet.self_distillation.SelfDistillationTrainer`), and a number with ``epochs``. With one of
-    ours, ``RandHue`` or ``SelfDistillation``, nnU-Net's own ``nnUNetTrainer`` has variants too.
+    (:class:`~nnunet_topo.nnunet.training.rand_hue.RandHueTrainer`), ``SelfDistillation``
+    (:class:`~nnunet_topo.nnunet.distillation.trainer.SelfDistillationTrainer`), and a number with ``epochs``. With one
+    of ours, ``RandHue`` or ``SelfDistillation``, nnU-Net's own ``nnUNetTrainer`` has variants too.
 
     Args:
         name: of the variant.
@@ -66,8 +66,8 @@ def _mixed_in(suffixes: Sequence[str]) -> tuple[list[type], list[type]]:
         nnUNetTrainerNoDeepSupervision,
     )
 
-    from nnunet_topo.nnunet.rand_hue import RandHueTrainer
-    from nnunet_topo.nnunet.self_distillation import SelfDistillationTrainer
+    from nnunet_topo.nnunet.distillation.trainer import SelfDistillationTrainer
+    from nnunet_topo.nnunet.training.rand_hue import RandHueTrainer
 
     classes = dict(zip(SUFFIXES, (nnUNetTrainerNoMirroring, nnUNetTrainer_onlyMirror01, nnUNetTrainerNoDeepSupervision,
                                   RandHueTrainer, SelfDistillationTrainer), strict=True))
