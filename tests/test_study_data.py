@@ -223,7 +223,7 @@ def test_processes_are_started_for_many_files_and_not_more_than_there_are_cores(
     gigabytes, processes, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(raw_cases, "default_num_processes", 8)
-    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    monkeypatch.setattr(raw_cases, "cores", lambda: 6)
     with (tmp_path / "large").open("wb") as file:
         file.truncate(int(gigabytes * 2**30))  # sparse
     assert raw_cases.processes_for([tmp_path / "large"]) == processes
