@@ -20,8 +20,8 @@ from nnunet_topo.whole_files import require_whole
 if TYPE_CHECKING:
     import SimpleITK
 
-__all__ = ["NotWrittenError", "files_of", "require_name", "require_whole", "require_written", "unfinished_folder",
-           "write_image", "write_json", "written_at_once"]
+__all__ = ["NotWrittenError", "files_of", "is_empty", "require_name", "require_whole", "require_written",
+           "unfinished_folder", "write_image", "write_json", "written_at_once"]
 _A_DAY = 24 * 60 * 60  # in seconds
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{number}" for device in ("com", "lpt") for number in "123456789")}
 _LONGEST_NAME = 200  # bytes, of 255 that most file systems allow; endings come on top
@@ -130,6 +130,11 @@ def files_of(folder: Path, ending: str) -> list[Path]:
     for file in files:
         require_unicode(file.name)
     return files
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but hidden files, such as the ``.DS_Store`` of macOS, or is not there."""
+    return not folder.exists() or (folder.is_dir() and all(file.name.startswith(".") for file in folder.iterdir()))
 
 
 def require_name(name: str) -> None:

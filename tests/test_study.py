@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shlex
@@ -211,6 +212,21 @@ def test_a_killed_run_that_goes_on_ends_as_one_that_was_not_killed(study, monkey
     logs = ["".join(log.read_text() for log in (study_file.parent / f"out_{name}").glob("*/*/*/fold_0/training_log*"))
             for name in ("whole", "killed")]
     assert [text.count("Please cite") for text in logs] == [1, 3]
+
+
+def test_the_reason_of_a_failure_is_said_though_the_disk_is_full(tmp_path, monkeypatch):
+    from study_runs import runs_in
+
+    def full(run):
+        def write(file, content):
+            raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+        monkeypatch.setattr(execution, "write_json", write)
+        raise RuntimeError("the first reason")
+
+    monkeypatch.setattr(execution, "_execute", full)
+    with pytest.raises(RuntimeError, match="the first reason"):
+        execution.execute(runs_in(tmp_path)[0])
 
 
 def test_seeds_decide_the_network_and_differ(study):

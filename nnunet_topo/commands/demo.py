@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_topo.commands.guard import guarded
+from nnunet_topo.files import is_empty
 
 TRAINERS = ("nnUNetTrainer", "nnUNetTrainerClDice")
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(options: argparse.Namespace, output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if not is_empty(output):
         raise ValueError(f"The output folder {output} is {'not empty' if output.is_dir() else 'a file'}. Choose "
                          "another with --output, or remove it first.")
     from nnunet_topo.disk import require_writable, writing

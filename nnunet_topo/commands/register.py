@@ -110,12 +110,12 @@ def _folder(options: argparse.Namespace, fixed: Path, moving: Path, output: Path
 
 def _demo(options: argparse.Namespace, output: Path) -> int:
     """A synthetic mandible in CT and MR, written, registered and measured against what is true."""
-    from nnunet_topo.files import write_image
+    from nnunet_topo.files import is_empty, write_image
     from nnunet_topo.registration import write_landmarks
     from nnunet_topo.registration.cases import Case
     from nnunet_topo.synthetic import mandible_pair
 
-    if output.exists() and any(output.iterdir()):
+    if not is_empty(output):
         raise ValueError(f"The output folder {output} is not empty. Choose another with -o, or remove it first.")
     output.mkdir(parents=True, exist_ok=True)
     print(f"A synthetic mandible in CT and MR, in {output}. All of it is synthetic: the figures say nothing about "

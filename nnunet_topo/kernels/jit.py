@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import os
 import pickle
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -104,16 +105,13 @@ def try_cache() -> str:
         RuntimeError: there is no folder that may be written to.
     """
     folder = Path(FunctionCache(try_cache).cache_path)
-    trial = folder / f".trial.{os.getpid()}{_SUFFIX}"
     try:
-        with open(trial, "wb") as file:
+        with tempfile.TemporaryFile(dir=folder) as file:  # of which a kill leaves nothing
             file.write(bytes(_TRIED))
             file.flush()
             os.fsync(file.fileno())  # where a file system looks for room only then
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from error
-    finally:
-        trial.unlink(missing_ok=True)
     return str(folder)
 
 

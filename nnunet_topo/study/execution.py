@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ def execute(run: Run) -> dict[str, Any]:
             return finished(run) or _execute(run)
         except Exception as error:
             kind = "" if isinstance(error, (ValueError, RuntimeError)) else f"{type(error).__name__}: "
-            write_json(run.folder / FAILED, {"reason": f"{kind}{error}"})
+            with suppress(OSError):  # on a full disk, which may be the reason itself
+                write_json(run.folder / FAILED, {"reason": f"{kind}{error}"})
             raise
 
 
