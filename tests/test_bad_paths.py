@@ -38,7 +38,7 @@ def run(command, folder, output, monkeypatch):
     if command == "convert":
         monkeypatch.setenv("nnUNet_raw", output)
         return convert.main(["pairs", images, labels, "-d", "7", "-n", "Name"])
-    return demo.main(["--output", output])
+    return demo.main(["-o", output])
 
 
 @pytest.mark.parametrize("output", OUTPUTS, ids=["a file", "below a file", "too long"])

@@ -80,7 +80,7 @@ def test_nnunet_ignores_what_lies_outside_of_the_field_of_view_if_asked_to(sourc
     from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
     source.rename(source.with_name("DRIVE"))  # the folder above does too
-    assert main(["drive", str(source.parent), "-d", "604", "--ignore-outside"]) == 0
+    assert main(["drive", str(source.parent), "-d", "604", "--ignore_outside"]) == 0
     folder = raw / "Dataset604_DRIVEFieldOfView"
     labels = json.loads((folder / "dataset.json").read_text())["labels"]
     assert LabelManager(labels, regions_class_order=None).ignore_label == 2
@@ -95,7 +95,7 @@ def test_evaluation_leaves_out_what_has_the_ignore_label(source, raw, tmp_path):
 
     from nnunet_topo.nnunet.evaluation.folders import evaluate_folder
 
-    assert main(["drive", str(source), "-d", "604", "--ignore-outside"]) == 0
+    assert main(["drive", str(source), "-d", "604", "--ignore_outside"]) == 0
     for number in CASES["test"]:
         wrong_outside = np.where(field_of_view(), vessels(number), True).astype(np.uint8)
         write(tmp_path / "predictions" / f"drive_{number}.png", wrong_outside)
@@ -120,7 +120,7 @@ def test_without_labels_of_the_test_there_are_no_test_cases(source, raw, capsys,
 
 def test_masks_are_needed_where_they_are_used_alone(source, raw, capsys):
     shutil.rmtree(source / "training" / "mask")
-    assert main(["drive", str(source), "-d", "604", "--ignore-outside"]) == 1
+    assert main(["drive", str(source), "-d", "604", "--ignore_outside"]) == 1
     assert "lacks 3 file(s) that its images need, such as training/mask/21_training_mask.gif" in capsys.readouterr().err
     assert list(raw.iterdir()) == []
     assert main(["drive", str(source), "-d", "604"]) == 0
@@ -183,7 +183,7 @@ def spoil(source: Path, how: str) -> None:
 ])  # fmt: skip
 def test_what_is_not_as_published_is_refused_and_nothing_is_left_behind(source, raw, capsys, how, sentence):
     spoil(source, how)
-    assert main(["drive", str(source), "-d", "604", "--ignore-outside"]) == 1
+    assert main(["drive", str(source), "-d", "604", "--ignore_outside"]) == 1
     assert sentence in capsys.readouterr().err
     assert list(raw.iterdir()) == []
 

@@ -42,7 +42,7 @@ def raw(tmp_path):
 
 def test_writes_a_data_set_that_nnunet_accepts(folders, raw, require_integrity):
     command = ["pairs", *folders, "-d", "610", "-n", "Vessels", "--classes", "artery", "vein", "--channel", "MR"]
-    assert main([*command, "--test-images", folders[0], "--test-labels", folders[1]]) == 0
+    assert main([*command, "--test_images", folders[0], "--test_labels", folders[1]]) == 0
     folder = raw / "Dataset610_Vessels"
     assert json.loads((folder / "dataset.json").read_text()) == {
         "channel_names": {"0": "MR"}, "labels": {"background": 0, "artery": 1, "vein": 2}, "numTraining": 3,
@@ -74,7 +74,7 @@ def test_one_label_value_can_be_the_foreground(folders, raw):
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_and_nothing_is_left_behind(folders, raw, capsys, how, sentence):
     options = ["--classes", "artery"] if how == "classes" else ["--classes", "artery", "vein"]
-    options += ["--test-images", folders[0]] if how == "test" else []
+    options += ["--test_images", folders[0]] if how == "test" else []
     last = np.zeros((4, 6, 8), np.uint8)
     if how == "alone":
         write(Path(folders[0], "c9.nii.gz"), last)

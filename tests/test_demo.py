@@ -13,7 +13,7 @@ from nnunet_topo.commands.demo import TRAINERS, _report_command, main
 
 def test_refuses_a_folder_that_holds_something_and_leaves_it_alone(tmp_path, capsys):
     (tmp_path / "mine").write_text("")
-    assert main(["--output", str(tmp_path)]) == 1 and "is not empty" in capsys.readouterr().err
+    assert main(["-o", str(tmp_path)]) == 1 and "is not empty" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
 
 
@@ -21,12 +21,12 @@ def test_hidden_files_do_not_fill_a_folder(tmp_path, monkeypatch):
     (tmp_path / ".DS_Store").write_text("")
     monkeypatch.setattr("nnunet_topo.disk.require_writable", lambda folder: 1 / 0)  # what comes next
     with pytest.raises(ZeroDivisionError):
-        main(["--output", str(tmp_path)])
+        main(["-o", str(tmp_path)])
 
 
 def test_refuses_a_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert main(["--output", str(tmp_path / "file" / "demo")]) == 1
+    assert main(["-o", str(tmp_path / "file" / "demo")]) == 1
     assert "could not be written: a part of this path is a file" in capsys.readouterr().err
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import signal
 import subprocess
@@ -96,3 +98,21 @@ def test_the_search_of_post_processing_has_the_metrics_and_tolerances_that_its_c
 
 def test_registers_choices_are_those_of_the_registration():
     assert (register.TRANSFORMS, register.SIMILARITIES) == (TRANSFORMS, tuple(SIMILARITIES))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_are_written_as_nnunet_writes_them(name, monkeypatch):
+    # words joined by underscores; the spelling that comes first is the one that --help and the docs show
+    options = []
+    original = argparse._ActionsContainer.add_argument
+
+    def noted(self, *names, **settings):
+        options.append(names)
+        return original(self, *names, **settings)
+
+    monkeypatch.setattr(argparse._ActionsContainer, "add_argument", noted)
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"nnunet_topo.commands.{name}").main(["--help"])
+    flags = [names[0] for names in options if names[0].startswith("-")]
+    assert not [flag for flag in flags if "-" in flag.lstrip("-")]
+    assert not {"--output", "--out", "-output", "--device", "--np", "--processes", "--folds"} & set(flags)

@@ -47,7 +47,7 @@ def interrupted(command: Sequence[str], when: Callable[[str, int], bool], folder
 ARGUMENTS = {
     "apply_postprocessing": ["here", "there", "-pp", "here.json"],
     "convert": ["drive", "here", "-d", "1"],
-    "demo": ["--output", "here"],
+    "demo": ["-o", "here"],
     "doctor": [],
     "evaluate": ["here", "here", "-l", "1"],
     "find_postprocessing": ["here", "there"],
@@ -146,5 +146,5 @@ def test_the_demo_after_nnunets_first_worker_is_born(seconds, tmp_path):
             born.append(time.monotonic())
         return bool(born) and time.monotonic() - born[0] >= seconds
 
-    command = ["-m", "nnunet_topo.commands.demo", "--dimension", "2", "--epochs", "1", "--output", "out"]
+    command = ["-m", "nnunet_topo.commands.demo", "--dimension", "2", "--epochs", "1", "-o", "out"]
     assert f"remove {tmp_path / 'out'} to start again" in interrupted(command, when, tmp_path)

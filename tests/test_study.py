@@ -245,7 +245,7 @@ def test_runs_go_through_submitit_and_the_failure_of_one_does_not_keep_the_other
     late = {"cl_dice": {"start_epoch": 7}}  # so that it never counts
     file = study(settings=late, epochs=1, trainers=["nnUNetTrainerClDice", "nnUNetTrainer"])
     plans = sorted((Path(os.environ["nnUNet_preprocessed"]) / DATASET).iterdir())
-    assert main([str(file), "--print-only"]) == 0
+    assert main([str(file), "--print_only"]) == 0
     assert list(file.parent.iterdir()) == [file]  # nothing is written, neither here nor the plans of the settings
     assert sorted((Path(os.environ["nnUNet_preprocessed"]) / DATASET).iterdir()) == plans
     commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
@@ -258,7 +258,7 @@ def test_runs_go_through_submitit_and_the_failure_of_one_does_not_keep_the_other
     assert "1 of 2 runs are finished" in report and "1 of 2 runs are finished" in page
     assert "### near (2 image(s))" in report and "### far (1 im" in report
 
-    assert main([str(file), "--print-only"]) == 0  # only the one that failed is left
+    assert main([str(file), "--print_only"]) == 0  # only the one that failed is left
     assert capsys.readouterr().out.split() == commands[0]
     assert main([str(study(settings=late, epochs=5, trainers=["nnUNetTrainer"]))]) == 1
     assert "was made with other settings (epochs: 1 -> 5)" in capsys.readouterr().err
@@ -267,7 +267,7 @@ def test_runs_go_through_submitit_and_the_failure_of_one_does_not_keep_the_other
 def test_each_printed_command_executes_the_run_that_it_names(study, capsys, monkeypatch):
     file, executed = study(seeds=[0, 3]), []
     monkeypatch.setattr(execution, "execute", executed.append)
-    assert main([str(file), "--print-only"]) == 0
+    assert main([str(file), "--print_only"]) == 0
     commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     assert executed == [] and len(commands) == 4
     for command in commands:
@@ -275,7 +275,7 @@ def test_each_printed_command_executes_the_run_that_it_names(study, capsys, monk
     assert [(run.trainer, run.seed) for run in executed] == [
         (trainer, seed) for seed in (0, 3) for trainer in ("nnUNetTrainer", "nnUNetTrainerClDice")]
     assert main([str(file), "--only", "seed_7"]) == 1
-    assert "has no run 'seed_7'; --print-only names those" in capsys.readouterr().err and len(executed) == 4
+    assert "has no run 'seed_7'; --print_only names those" in capsys.readouterr().err and len(executed) == 4
 
 
 def test_progress_shows_the_whole_and_what_each_run_does(study, capsys, monkeypatch):

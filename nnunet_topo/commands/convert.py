@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         "has their labels.")
     drive.add_argument("source", metavar="SOURCE", help="folder that holds the unpacked folders training and test")
     drive.add_argument("-d", type=int, required=True, metavar="NUMBER", help="number of the data set")
-    drive.add_argument("--ignore-outside", action="store_true",
+    drive.add_argument("--ignore_outside", "--ignore-outside", action="store_true",
                        help="[OPTIONAL] neither train nor evaluate outside of the round field of view. Default: it is "
                        "background")
     drive.set_defaults(convert=_drive)
@@ -128,8 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     pairs.add_argument("labels", metavar="LABELS", help="folder of their label maps")
     pairs.add_argument("-d", type=int, required=True, metavar="NUMBER", help="number of the data set")
     pairs.add_argument("-n", required=True, metavar="NAME", help="name of the data set, of letters and digits")
-    pairs.add_argument("--test-images", metavar="FOLDER", help="[OPTIONAL] folder of test images")
-    pairs.add_argument("--test-labels", metavar="FOLDER", help="[OPTIONAL] folder of their label maps")
+    pairs.add_argument("--test_images", "--test-images", metavar="FOLDER", help="[OPTIONAL] folder of test images")
+    pairs.add_argument("--test_labels", "--test-labels", metavar="FOLDER", help="[OPTIONAL] folder of their label maps")
     pairs.add_argument("--classes", nargs="+", default=["foreground"], metavar="NAME",
                        help="[OPTIONAL] names of the labels 1, 2, ...; 'ignore' as the last is nnU-Net's ignore label. "
                        "Default: foreground")

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo(options: argparse.Namespace, output: Path) -> None:
     if not is_empty(output):
         raise ValueError(f"The output folder {output} is {'not empty' if output.is_dir() else 'a file'}. Choose "
-                         "another with --output, or remove it first.")
+                         "another with -o, or remove it first.")
     from nnunet_topo.disk import require_writable, writing
     from nnunet_topo.nnunet.pipeline import environment, nnunet_folders
 
@@ -165,11 +165,11 @@ def _parser() -> argparse.ArgumentParser:
         "nnUNetTrainerClDice briefly, predicts unseen cases, scores Dice and Betti-number errors and draws a picture. "
         "About five minutes on two CPU cores.",
     )
-    parser.add_argument("--output", default="nnunet_topo_demo",
+    parser.add_argument("-o", "--output", dest="output", default="nnunet_topo_demo",
                         help="[OPTIONAL] new or empty folder for everything. Default: ./nnunet_topo_demo")
     parser.add_argument("--epochs", type=_positive, default=10,
                         help="[OPTIONAL] short epochs of 25 to 40 iterations. Default: 10")
-    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu",
+    parser.add_argument("-device", "--device", choices=("cpu", "cuda", "mps"), default="cpu",
                         help="[OPTIONAL] Default: cpu")
     parser.add_argument("--dimension", choices=("2", "3", "both"), default="both",
                         help="[OPTIONAL] Default: both")

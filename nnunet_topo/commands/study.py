@@ -72,7 +72,7 @@ def _one(name: str, runs: Sequence[Run]) -> int:
 
     chosen = [run for run in runs if run.name == name]
     if not chosen:
-        raise ValueError(f"The study has no run {name!r}; --print-only names those that are not finished.")
+        raise ValueError(f"The study has no run {name!r}; --print_only names those that are not finished.")
     execute(chosen[0])
     return 0
 
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "compares the trainers with the first of them, each group of test images by itself. The same command goes on "
         "where it was stopped: finished runs are not repeated. Everything is checked before the first training.")
     parser.add_argument("study", metavar="STUDY.yaml", help="study file")
-    parser.add_argument("--print-only", action="store_true",
+    parser.add_argument("--print_only", "--print-only", action="store_true",
                         help="[OPTIONAL] print a command for each run that is not finished, and start nothing")
     parser.add_argument("--only", metavar="RUN", help="[OPTIONAL] execute this one run, in this process")
     return parser
