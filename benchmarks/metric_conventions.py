@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from nnunet_topo.metrics.all_metrics import all_metrics
-from nnunet_topo.metrics.surface_distances import surface_distances
+from nnunet_topo.metrics.collection import all_metrics
+from nnunet_topo.metrics.surfaces import surface_distances
 from nnunet_topo.synthetic import vessel_tree
 
 Mask = NDArray[np.bool_]

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from nnunet_topo.registration.deformable import deform
-from nnunet_topo.registration.register import linear_fit, shapes_of
+from nnunet_topo.registration.procedure import linear_fit, shapes_of
 from nnunet_topo.registration.stages import Pair
 from nnunet_topo.synthetic import mandible, mandible_pair
 from nnunet_topo.synthetic.deformation import deformed_label, deformed_points, smooth_deformation

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from skimage.io import imread
 
 from nnunet_topo.metrics.topology_errors import TopologyErrors, topology_errors
-from nnunet_topo.report.case_picture import case_picture
+from nnunet_topo.report.case_pictures import case_picture
 from nnunet_topo.report.error_painting import MARKS, MISSED, SPURIOUS
 
 KINDS = ("missed_segments", "spurious_segments", "missed_pieces", "false_pieces", "breaks", "merges", "false_holes",

@@ -19,7 +19,7 @@ from skimage import io
 from training import label_map
 
 from nnunet_topo.files import write_json
-from nnunet_topo.metrics.all_metrics import all_metrics
+from nnunet_topo.metrics.collection import all_metrics
 from nnunet_topo.nnunet.evaluation import case as evaluation_case
 from nnunet_topo.nnunet.evaluation import folders as evaluation
 from nnunet_topo.nnunet.evaluation.folders import RECORDS

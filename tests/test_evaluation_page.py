@@ -15,10 +15,10 @@ from browser import browser
 from skimage.io import imread, imsave
 
 from nnunet_topo.commands.evaluate import main
-from nnunet_topo.metrics.all_metrics import all_metrics
+from nnunet_topo.metrics.collection import all_metrics
 from nnunet_topo.metrics.definitions import DEFINITIONS
 from nnunet_topo.nnunet.evaluation.summary import summarise
-from nnunet_topo.report.case_picture import case_picture
+from nnunet_topo.report.case_pictures import case_picture
 from nnunet_topo.report.comparison import require_same_connectivity
 from nnunet_topo.report.evaluation_page import write_evaluation_page
 

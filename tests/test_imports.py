@@ -92,6 +92,18 @@ def test_no_modules_import_each_other_in_a_circle():
     TopologicalSorter(imports()).prepare()
 
 
+def test_no_function_hides_the_module_of_its_name():
+    """Otherwise ``nnunet_topo.metrics.cl_dice`` is the function for one reader and the module for another."""
+    hidden = []
+    for init in PACKAGE.rglob("__init__.py"):
+        modules = {entry.stem for entry in init.parent.iterdir() if entry.suffix == ".py" or entry.is_dir()}
+        for node in ast.walk(ast.parse(init.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and "trainers" not in init.parts:
+                hidden += [f"{node.module} has {alias.name}" for alias in node.names
+                           if (alias.asname or alias.name) in modules]
+    assert not hidden
+
+
 @pytest.mark.parametrize("module", ["nnunet.evaluation.summary", "statistics", "report.comparison"])
 def test_what_reads_results_imports_no_nnunet(module):
     assert "nnunetv2" not in imported(f"nnunet_topo.{module}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnunet_topo.metrics.all_metrics import all_metrics
+from nnunet_topo.metrics.collection import all_metrics
 from nnunet_topo.metrics.definitions import DEFINITIONS, definition_of, definitions_as_markdown, title_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -17,7 +17,7 @@ from skimage import measure
 from skimage.morphology import skeletonize
 
 from nnunet_topo.metrics import betti_error, cl_dice
-from nnunet_topo.metrics.cl_dice import cl_dice_of_skeletons
+from nnunet_topo.metrics.centreline_dice import cl_dice_of_skeletons
 from nnunet_topo.synthetic import vessel_tree
 
 SHAPES = {2: (96, 96), 3: (40, 44, 48)}

@@ -23,7 +23,7 @@ from nnunet_topo.nnunet.evaluation.label_maps import read_label_map, require_sam
 from nnunet_topo.nnunet.evaluation.scoring import score_predictions
 from nnunet_topo.nnunet.reading import read_array
 from nnunet_topo.nnunet.training.validation import write_validation_summary
-from nnunet_topo.report.case_picture import case_picture
+from nnunet_topo.report.case_pictures import case_picture
 from nnunet_topo.report.evaluation_pictures import PictureTask, draw_case
 
 # --- One slice ---

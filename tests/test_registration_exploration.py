@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from nnunet_topo.registration import exploration, register, search
-from nnunet_topo.registration.register import shapes_of
+from nnunet_topo.registration.procedure import shapes_of
 from nnunet_topo.registration.stages import Pair
 from nnunet_topo.registration.transforms import LinearMotion
 from nnunet_topo.synthetic import mandible_pair

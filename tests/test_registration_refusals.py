@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  its customary name
 
-from nnunet_topo.registration import register, stages
-from nnunet_topo.registration.register import linear_fit
+from nnunet_topo.registration import procedure, register, stages
+from nnunet_topo.registration.procedure import linear_fit
 from nnunet_topo.synthetic import mandible_pair
-
-module = sys.modules["nnunet_topo.registration.register"]  # the package's attribute of that name is the function
 
 
 def ball(radius=12.0, size=40, offset=0.0):
@@ -97,7 +94,7 @@ def test_poses_without_a_common_field_of_view_are_refused(monkeypatch):
         best.parameters[:3] += 500
         return best, gap
 
-    monkeypatch.setattr(module, "linear_fit", apart)
+    monkeypatch.setattr(procedure, "linear_fit", apart)
     with pytest.raises(ValueError, match="fields of view do not overlap"):
         register(bones(5), bones(9))
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from topology import seeds, shapes
 
 from nnunet_topo.metrics import skeleton_coverage
-from nnunet_topo.metrics.skeleton_coverage import coverage_of_skeleton
+from nnunet_topo.metrics.coverage import coverage_of_skeleton
 from nnunet_topo.skeletons import thin
 
 

@@ -61,7 +61,7 @@ def test_fingerprints_change_with_the_code_that_is_used_and_with_nothing_else(to
 
 def test_the_metrics_and_the_pictures_are_made_of_their_kernels():
     measured = code_of(evaluation_case.__name__)
-    assert {"nnunet_topo.metrics.surface_distances", "nnunet_topo.homology.mask_matching",
+    assert {"nnunet_topo.metrics.surfaces", "nnunet_topo.homology.mask_matching",
             "nnunet_topo.skeletons.thinning_numba", "nnunet_topo.nnunet.reading"} <= measured.keys()
     assert not any(name.startswith(("nnunet_topo.losses", "nnunet_topo.report")) for name in measured)
     drawn = code_of(evaluation_pictures.__name__)

@@ -1,7 +1,7 @@
 """Homology of masks and of probability maps on the pixel or voxel grid."""
 
-from nnunet_topo.homology.betti_matching import BettiMatching, DimensionMatching, Pairs, betti_matching, betti_matchings
-from nnunet_topo.homology.betti_numbers import betti_numbers
+from nnunet_topo.homology.betti import betti_numbers
+from nnunet_topo.homology.image_matching import BettiMatching, DimensionMatching, Pairs, betti_matching, betti_matchings
 from nnunet_topo.homology.mask_matching import matched_betti_numbers
 from nnunet_topo.homology.masks import Connectivity, check_connectivity
 from nnunet_topo.homology.persistence import Persistence, persistence_pairs

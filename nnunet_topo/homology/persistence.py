@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnunet_topo.homology.betti_matching import Image, Pairs, as_float32, make_pairs
+from nnunet_topo.homology.image_matching import Image, Pairs, as_float32, make_pairs
 from nnunet_topo.homology.masks import Connectivity, check_connectivity
 
 

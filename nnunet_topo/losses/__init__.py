@@ -7,7 +7,7 @@ from nnunet_topo.losses.cl_dice import ClDiceLoss, cl_dice_loss
 from nnunet_topo.losses.mip import MIPLoss, mip_loss
 from nnunet_topo.losses.scnp import SCNPLoss, scnp_logits
 from nnunet_topo.losses.skeleton_recall import SkeletonRecallLoss, skeleton_recall_loss
-from nnunet_topo.losses.topo_loss import TopoLoss
+from nnunet_topo.losses.topo import TopoLoss
 from nnunet_topo.losses.warping import WarpingLoss
 
 __all__ = [

@@ -1,13 +1,13 @@
 """What evaluation reports: one function a metric, called with prediction and reference."""
 
-from nnunet_topo.metrics.all_metrics import all_metrics
 from nnunet_topo.metrics.betti import betti_error
 from nnunet_topo.metrics.betti_matching import betti_matching_error
-from nnunet_topo.metrics.cl_dice import ClDice, cl_dice
+from nnunet_topo.metrics.centreline_dice import ClDice, cl_dice
+from nnunet_topo.metrics.collection import all_metrics
 from nnunet_topo.metrics.components import ComponentErrors, component_errors
+from nnunet_topo.metrics.coverage import SkeletonCoverage, skeleton_coverage
 from nnunet_topo.metrics.overlap import dice, iou, volume_difference_mm3
-from nnunet_topo.metrics.skeleton_coverage import SkeletonCoverage, skeleton_coverage
-from nnunet_topo.metrics.surface_distances import SurfaceDistances, surface_distances
+from nnunet_topo.metrics.surfaces import SurfaceDistances, surface_distances
 
 __all__ = [
     "ClDice",

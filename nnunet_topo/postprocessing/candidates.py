@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_topo.metrics import betti_error, betti_matching_error, dice
-from nnunet_topo.metrics.cl_dice import cl_dice_of_skeletons
+from nnunet_topo.metrics.centreline_dice import cl_dice_of_skeletons
 from nnunet_topo.metrics.masks import even_box
 from nnunet_topo.postprocessing.components import Mask, components, smaller, voxel_counts
 from nnunet_topo.postprocessing.operations import close_gaps, drop_specks, fill_holes, keep_pieces

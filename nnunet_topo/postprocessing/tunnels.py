@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import find_objects
 
-from nnunet_topo.homology.betti_numbers import euler_characteristic
+from nnunet_topo.homology.betti import euler_characteristic
 from nnunet_topo.postprocessing.components import Mask, components, enclosed_components, smaller, voxel_counts
 from nnunet_topo.skeletons import thin
 

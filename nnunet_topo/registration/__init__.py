@@ -1,8 +1,8 @@
 """Registration of a bone in two modalities by the shapes of its segmentations."""
 
 from nnunet_topo.registration.landmarks import read_landmarks, write_landmarks
+from nnunet_topo.registration.procedure import TRANSFORMS, register
 from nnunet_topo.registration.quality import Quality
-from nnunet_topo.registration.register import TRANSFORMS, register
 from nnunet_topo.registration.result import Registration, on_fixed_grid
 from nnunet_topo.registration.stages import SIMILARITIES
 

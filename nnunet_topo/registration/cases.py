@@ -13,7 +13,7 @@ from nnunet_topo.files import files_of, require_whole, write_image, written_at_o
 from nnunet_topo.registration.checks import are_at_right_angles, require_volume
 from nnunet_topo.registration.labels import named_labels
 from nnunet_topo.registration.probabilities import bone_probability
-from nnunet_topo.registration.register import register
+from nnunet_topo.registration.procedure import register
 from nnunet_topo.registration.result import Registration
 
 ENDING = ".nii.gz"

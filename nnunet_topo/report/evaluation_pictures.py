@@ -15,7 +15,7 @@ from nnunet_topo.files import files_of, write_json
 from nnunet_topo.nnunet.evaluation.label_maps import Region, read_label_map, require_same_grid
 from nnunet_topo.nnunet.reading import read_array, stamp_of
 from nnunet_topo.processes import Failure, outcomes
-from nnunet_topo.report.case_picture import case_picture
+from nnunet_topo.report.case_pictures import case_picture
 from nnunet_topo.sources import code_fingerprint
 
 PICTURES = "nnunet_topo_pictures"

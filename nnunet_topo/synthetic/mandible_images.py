@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from nnunet_topo.synthetic.mandible import Mandible, implicit_function
 from nnunet_topo.synthetic.mandible_scans import Floats, on_grid
+from nnunet_topo.synthetic.mandible_shape import Mandible, implicit_function
 
 _COARSE = 2.0  # mm, of the grid on which soft tissue is drawn
 _AROUND = 45.0  # mm of that grid around the bone

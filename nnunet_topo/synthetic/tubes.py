@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from nnunet_topo.homology.betti_numbers import euler_characteristic
+from nnunet_topo.homology.betti import euler_characteristic
 
 CLEARANCE = 1.0  # voxels by which tubes are thickened when it is asked whether they touch
 _EVERY = 4  # one centreline point in so many stands for its neighbours when distances are estimated

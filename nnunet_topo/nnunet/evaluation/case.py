@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_topo.homology.masks import Connectivity
-from nnunet_topo.metrics.all_metrics import all_metrics
+from nnunet_topo.metrics.collection import all_metrics
 from nnunet_topo.nnunet.evaluation.label_maps import Region, read_label_map, require_known_labels, require_same_grid
 
 

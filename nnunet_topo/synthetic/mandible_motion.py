@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from nnunet_topo.synthetic.mandible import Floats, Mandible, implicit_function, mandible
 from nnunet_topo.synthetic.mandible_images import Anatomy, ct_image, mr_image
 from nnunet_topo.synthetic.mandible_scans import grid_around, on_grid
+from nnunet_topo.synthetic.mandible_shape import Floats, Mandible, implicit_function, mandible
 
 THINNING = ("mixed", "even", "one_sided", "none")
 _THINNEST = 2.3  # mm by which the MR segmentation is thinner at most

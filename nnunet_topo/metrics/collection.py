@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from nnunet_topo.homology import Connectivity, betti_numbers, check_connectivity
 from nnunet_topo.metrics.betti_matching import betti_matching_error
-from nnunet_topo.metrics.cl_dice import cl_dice_of_skeletons
+from nnunet_topo.metrics.centreline_dice import cl_dice_of_skeletons
 from nnunet_topo.metrics.components import component_errors
+from nnunet_topo.metrics.coverage import coverage_of_skeleton
 from nnunet_topo.metrics.masks import check_masks, check_spacing, even_box
 from nnunet_topo.metrics.overlap import dice, iou, volume_difference_mm3
-from nnunet_topo.metrics.skeleton_coverage import coverage_of_skeleton
-from nnunet_topo.metrics.surface_distances import surface_distances
+from nnunet_topo.metrics.surfaces import surface_distances
 from nnunet_topo.skeletons import thin
 
 
