@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nnunet_topo.files import written_at_once
 from nnunet_topo.homology import betti_numbers
+from nnunet_topo.homology.masks import connectivity_in_words
 from nnunet_topo.metrics import betti_error, dice
 from nnunet_topo.metrics.masks import check_masks
 from nnunet_topo.metrics.topology_errors import TopologyErrors, topology_errors
@@ -117,7 +118,7 @@ def _draw_legend(figure: Figure, columns: int, top: float, dimensions: int, axis
         ncols=columns, fontsize=9, frameon=False, handlelength=1.4, columnspacing=2.0,
     )  # fmt: skip
     names = "b0 pieces, b1 loops" + ", b2 cavities" * (dimensions == 3)
-    note = f"Betti numbers ({names}) at {8 if dimensions == 2 else 26}-connectivity of the foreground."
+    note = f"Betti numbers ({names}): {connectivity_in_words(dimensions)}."
     if axis is not None:
         note += f" Maximum projections along axis {axis}."
     figure.text(_SPACE / width, 0.1 / height, note, fontsize=8, color="0.35")

@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from nnunet_topo.files import files_of
 from nnunet_topo.homology import betti_numbers
+from nnunet_topo.homology.masks import connectivity_in_words
 from nnunet_topo.metrics import dice
 from nnunet_topo.nnunet.evaluation.label_maps import read_label_map, require_same_grid
-
-CONNECTIVITY = {2: "foreground 8, background 4", 3: "foreground 26, background 6"}
 
 
 def reader_of(model: Path) -> Any:
@@ -76,4 +75,4 @@ def mean_table(rows_of: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     for name, rows in rows_of.items():
         means = [float(np.nanmean([row.get(column, np.nan) for row in rows])) for column in columns]
         lines.append(f"| {name} | {len(rows)} | {means[0]:.3f} | " + " | ".join(f"{m:.2f}" for m in means[1:]) + " |")
-    return "\n".join(lines) + f"\n\nBetti numbers at connectivity {CONNECTIVITY[dimension]}."
+    return "\n".join(lines) + f"\n\nBetti numbers at connectivity {connectivity_in_words(dimension)}."
