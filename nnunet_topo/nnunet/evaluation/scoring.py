@@ -26,13 +26,13 @@ def reader_of(model: Path) -> Any:
 
 
 def score_predictions(
-    references: Path, predictions: Path, model: Path, *, labels: Sequence[int] = (1,)
+    *, predictions: Path, references: Path, model: Path, labels: Sequence[int] = (1,)
 ) -> list[dict[str, Any]]:
     """One row for each case and label: Dice, Betti numbers of both masks, and their absolute differences.
 
     Args:
-        references: folder of true label maps; each must have a prediction of the same name.
         predictions: folder of predicted label maps.
+        references: folder of true label maps; each must have a prediction of the same name.
         model: the trained model's folder, whose dataset.json and plans.json say how files are read.
         labels: label values to score.
 
@@ -50,7 +50,7 @@ def score_predictions(
     rows = []
     for file in tqdm(files, desc=f"Scoring {predictions.name}"):
         truth, prediction = read_label_map(file, reader), read_label_map(predictions / file.name, reader)
-        require_same_grid(truth, prediction)
+        require_same_grid(prediction, truth)
         for label in labels:
             rows.append({"case": file.name.removesuffix(ending), "label": label}
                         | _scores(prediction.mask(label), truth.mask(label)))
