@@ -151,6 +151,24 @@ def test_terms_get_float32_outside_of_autocast():
     assert seen == [(torch.float32, False)]
 
 
+def test_a_term_that_works_in_the_background_begins_before_nnunets_loss():
+    order = []
+
+    class Starts(AbsoluteDifference):
+        def start(self, *arguments):
+            order.append("begins")
+            return lambda: order.append("ends") or self(*arguments)
+
+    class Tells(Base):
+        def forward(self, output, target):
+            order.append("nnU-Net's")
+            return super().forward(output, target)
+
+    logits, target = torch.randn(1, 2, 8, 8), torch.randint(0, 2, (1, 1, 8, 8))
+    total = compound(Term(Starts), base=Tells())(logits, target)
+    assert order == ["begins", "nnU-Net's", "ends"] and torch.equal(total, compound()(logits, target))
+
+
 def test_logits_that_are_not_finite_are_named():
     logits = torch.randn(1, 2, 4, 4)
     logits[0, 0, 0, 0] = float("nan")

@@ -192,6 +192,20 @@ def test_a_second_run_computes_only_what_changed(folders, tmp_path, computed):
     assert computed == ["tiny_0", "tiny_1", "tiny_2"]
 
 
+def test_a_case_is_computed_again_by_metrics_whose_code_has_changed(folders, tmp_path, computed, monkeypatch):
+    def nothing(task):
+        computed.append(task.prediction.name)
+        return {"metrics": {"1": {}, "2": {}}}
+
+    monkeypatch.setattr(evaluation, "evaluate_case", nothing)
+    monkeypatch.setattr(evaluation, "summarise", lambda cases, settings: {})
+    monkeypatch.setattr(evaluation, "write_summary", lambda summary, output: None)
+    for code, count in (("old", 3), ("old", 3), ("new", 6)):
+        monkeypatch.setattr(evaluation, "code_fingerprint", lambda module, code=code: f"{code} {module}")
+        evaluate(folders, tmp_path)
+        assert len(computed) == count
+
+
 def test_a_changed_spacing_file_of_a_3d_tiff_is_seen(tmp_path, computed):
     folders = tmp_path / "true", tmp_path / "predicted"
     for folder, shift in zip(folders, (0, 1), strict=True):

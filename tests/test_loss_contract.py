@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import sys
+import threading
 
 import pytest
 import torch
@@ -102,6 +104,46 @@ def test_a_batch_is_the_mean_of_its_samples(row, axes):
     singles = [loss(logits[i : i + 1], target[i : i + 1], valid[i : i + 1]).item() for i in range(2)]
     assert singles[0] != pytest.approx(singles[1], rel=1e-4)
     assert loss(logits, target, valid).item() == pytest.approx(sum(singles) / 2, rel=1e-5)
+
+
+@every([row for row in ROWS if "batch_wise" in inspect.signature(row.loss).parameters])
+def test_batch_wise_sums_over_the_processes_of_a_distributed_training(row, axes, monkeypatch):
+    loss, (logits, target, _) = row.build(batch_wise=True), batch(axes)
+    logits[0] = certain(target[0])
+    whole, alone, sums = loss(logits, target), loss(logits[:1], target[:1]), []
+
+    def all_reduce(parts: torch.Tensor) -> torch.Tensor:
+        """The second process comes first, so that the first one, whose sum this is, knows what it has."""
+        sums.append(parts)
+        return parts + sums[0]
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr("torch.distributed.nn.functional.all_reduce", all_reduce)
+    loss(logits[1:], target[1:])
+    assert not torch.allclose(alone, whole, rtol=0.1)
+    assert torch.allclose(loss(logits[:1], target[:1]), whole, rtol=1e-5)
+
+
+@every([row for row in ROWS if hasattr(row.loss, "start")])
+def test_what_looks_at_single_images_works_in_the_background(row, axes, monkeypatch):
+    loss, (logits, target, _) = row.build().loss, batch(axes)
+    module, go_on = sys.modules[row.loss.__module__], threading.Event()
+    in_background = module.in_background
+
+    def waiting(function, *arguments, **options):
+        def work():
+            assert go_on.wait(5), "nothing goes on meanwhile"
+            return function(*arguments, **options)
+
+        return in_background(work)
+
+    monkeypatch.setattr(module, "in_background", waiting)
+    torch.manual_seed(0)
+    end = loss.start(logits.sigmoid(), target)
+    go_on.set()
+    torch.manual_seed(0)
+    assert torch.equal(end(), loss(logits.sigmoid(), target))
 
 
 @every([row for row in ROWS if not row.asymmetric])

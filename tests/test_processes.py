@@ -15,7 +15,8 @@ DIED = Failure("its process died (exit code 9)")
 
 
 def half(number: int) -> float:
-    """A task for a process: 3 ends it at once, 4 raises, 5 lasts, 6 is killed as the kernel does for want of memory."""
+    """A task for a process: 3 ends it at once, 4 raises, 5 lasts, 6 is killed as the kernel does where memory runs out,
+    and 7 gets Ctrl-C, which no mask keeps from it, as on Windows."""
     if number == 3:
         os._exit(9)
     if number == 4:
@@ -24,6 +25,10 @@ def half(number: int) -> float:
         time.sleep(60)
     if number == 6:
         os.kill(os.getpid(), signal.SIGKILL)
+    if number == 7:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.raise_signal(signal.SIGINT)
     return number / 2
 
 
@@ -43,6 +48,10 @@ def test_a_process_that_the_system_kills_is_told_from_one_that_crashes():
     results = dict(outcomes(half, [6, 2], 1))
     assert results == {0: Failure("its process was killed, as a system does when memory runs out; fewer processes at a "
                                   "time need less"), 1: 1.0}
+
+
+def test_an_interrupt_is_for_the_caller_and_ends_no_process():
+    assert dict(outcomes(half, [7, 2], 1)) == {0: 3.5, 1: 1.0}
 
 
 def test_a_file_that_cannot_be_used_is_named_in_a_sentence(tmp_path):

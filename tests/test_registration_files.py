@@ -10,8 +10,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813  its customary name
 
 from nnunet_topo.commands import register as command
+from nnunet_topo.registration import Quality, Registration, register
 from nnunet_topo.registration import cases as cases_module
-from nnunet_topo.registration import register
 from nnunet_topo.registration.cases import (
     Case,
     cases_of,
@@ -155,3 +155,38 @@ def test_of_two_channels_both_are_written_or_neither(tmp_path, monkeypatch):
     monkeypatch.undo()
     files = write_channels(case, result, {"fixed_image": image}, tmp_path / "channels")
     assert sorted((tmp_path / "channels").iterdir()) == files and len(files) == 2
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_a_result_leaves_nothing_of_an_earlier_one_in_its_folder(sure, tmp_path):
+    image = sitk.GetImageFromArray(values())
+
+    def result(sure, moved_image=None):
+        quality = Quality(None, *[1.0] * 10, True, None, {}, [] if sure else ["It slides."])
+        return Registration(sitk.Euler3DTransform(), image, moved_image, quality, [])
+
+    (tmp_path / "notes.txt").write_text("the user's own")
+    result(not sure, image).write(tmp_path)
+    (tmp_path / f"{'UNSURE_' if sure else ''}registration.png").write_bytes(b"")
+    files = result(sure).write(tmp_path)
+    assert {file.name.startswith("UNSURE_") for file in files} == {not sure} and len(files) == 3
+    assert sorted(tmp_path.iterdir()) == sorted([*files, tmp_path / "notes.txt"])
+
+
+def test_channels_of_an_earlier_sure_result_are_removed(tmp_path, monkeypatch):
+    image = sitk.GetImageFromArray(values())
+    for name in ("ct", "mr"):
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii.gz"))
+    case = Case("a", tmp_path / "ct.nii.gz", tmp_path / "mr.nii.gz")
+    quality = Quality(None, *[1.0] * 10, True, None, {}, ["It slides."])
+    result = Registration(sitk.Euler3DTransform(), image, image, quality, [])
+    given = dict.fromkeys(("fixed", "moving", "fixed_image"), image) | {"label": None, "moving_label": None}
+    monkeypatch.setattr(cases_module, "register_case", lambda *arguments, **options: (result, given))
+    monkeypatch.setattr("nnunet_topo.report.registration_figure.registration_figure", lambda *_, **options: None)
+    out = tmp_path / "out"
+    out.mkdir()
+    for number in range(2):
+        (out / f"a_000{number}.nii.gz").write_bytes(b"of an earlier result")
+    options = SimpleNamespace(label=[], t="rigid", by="combined", moved_skeleton=0.0, seed=0, device="cpu")
+    assert not command._one(case, options, out)
+    assert all(file.name.startswith("UNSURE_") for file in out.iterdir())

@@ -7,9 +7,11 @@ import pytest
 import SimpleITK as sitk  # noqa: N813  its customary name
 import torch
 
+from nnunet_topo.registration import deformable
+from nnunet_topo.registration.candidates import Candidate
 from nnunet_topo.registration.cleaning import closed
 from nnunet_topo.registration.moved_skeleton import MovedSkeleton
-from nnunet_topo.registration.optimiser import curvature, descend, minimise
+from nnunet_topo.registration.optimiser import Minimum, curvature, descend, minimise
 from nnunet_topo.registration.shapes import prepare
 from nnunet_topo.registration.stages import Pair, Stage
 from nnunet_topo.registration.transforms import LinearMotion, rotation_matrix, starting_rotations
@@ -201,3 +203,21 @@ def test_the_moved_skeleton_fits_best_in_place_and_pulls_back(pair):
     parameters = torch.tensor([3.0, 0, 0, 0, 0, 0], requires_grad=True)
     skeleton(motion, parameters).backward()
     assert parameters.grad[0] > 0 and parameters.grad[0] > parameters.grad[1:3].abs().max()
+
+
+def test_a_deformation_ends_with_the_moved_skeleton_by_its_weight(pair, monkeypatch):
+    monkeypatch.setattr(deformable, "STAGES", (Stage((("surface", 1.0),), 3, 300, 1, 1e-3),))
+    start, values = Candidate(motion_of(pair), np.zeros(7)), []
+
+    def in_place(loss, parameters, **options):
+        with torch.no_grad():
+            values.append(loss(torch.tensor(parameters)).item())
+        return Minimum(parameters + 0.25, 0.0, values[-1:], True)
+
+    monkeypatch.setattr(deformable, "descend", in_place)
+    for weight in (0.5, 2.0):
+        found = deformable.deform(pair, start, moved_skeleton=weight)
+        assert found.history[-1] == ("deformable skeleton of the moved map", values[-1])
+    with torch.no_grad():
+        skeleton = MovedSkeleton(pair.fixed, pair.moving)(found.motion, torch.tensor(found.parameters[:-1] - 0.25))
+    assert skeleton > 0.01 and values[1] - values[0] == pytest.approx(1.5 * skeleton.item(), rel=1e-6)

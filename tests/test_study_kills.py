@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -104,6 +105,27 @@ def test_processes_that_a_job_starts_end_when_they_are_told_to(tmp_path):
     local = submitit.LocalExecutor(folder=tmp_path)
     local.update_parameters(timeout_min=5)
     assert local.submit(job_with_a_worker).result() == [-signal.SIGTERM]
+
+
+def test_a_run_is_locked_while_it_is_executed_and_who_comes_second_waits(tmp_path, monkeypatch):
+    run, _ = runs_in(tmp_path)
+    locked, begun = [], []
+
+    def works(run):
+        begun.append(run)
+        locked.append(is_locked(run))
+        return {}
+
+    monkeypatch.setattr(execution, "_execute", works)
+    execution.execute(run)
+    assert locked == [True] and not is_locked(run)
+    second = threading.Thread(target=execution.execute, args=(run,))
+    with execution.locked(run.folder / ".lock"):
+        second.start()
+        second.join(0.2)
+        assert len(begun) == 1 and second.is_alive()
+    second.join(10)
+    assert len(begun) == 2 and not second.is_alive()
 
 
 def test_a_process_that_dies_is_reported(tmp_path, monkeypatch):

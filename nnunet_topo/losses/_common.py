@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.distributed
@@ -70,12 +69,6 @@ def masked(probabilities: Tensor, target: Tensor, valid: Tensor | None) -> tuple
         probabilities = torch.where(valid, probabilities, 0.0)
         target = torch.where(valid, target, torch.zeros((), dtype=target.dtype, device=target.device))
     return probabilities, target
-
-
-def without_autocast(tensor: Tensor) -> AbstractContextManager[None]:
-    """Autocast off, on the devices that have it."""
-    device = tensor.device.type
-    return torch.autocast(device, enabled=False) if device in ("cuda", "cpu") else nullcontext()
 
 
 def mean_over_present(losses: Tensor, present: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nnunet_topo.homology import BettiMatching, Connectivity, betti_matchings, check_connectivity
-from nnunet_topo.losses._common import check_arguments, masked, without_autocast
+from nnunet_topo.losses._common import check_arguments, masked
 from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background
 from nnunet_topo.losses._ranges import Factor, Share, Smoothing, Threads, Voxels
 
@@ -116,20 +116,18 @@ class BettiMatchingLoss(nn.Module):
     def start(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Callable[[], Tensor]:
         """Begin the matching in the background; the function that comes back waits for it and returns the loss."""
         check_arguments("Betti matching", probabilities, target, valid)
-        with without_autocast(probabilities):
-            probabilities, target = masked(probabilities, target, valid)
-            side = self.crop_2d if probabilities.ndim == 4 else self.crop_3d
-            probabilities, target = crops(probabilities, target, side) if side else (probabilities, target)
-            # one after the other along the first axis where both filtrations are asked for
-            sides = {"superlevel": [False], "sublevel": [True], "both": [False, True]}[self.filtration]
-            predictions = torch.cat([images(probabilities, upside_down, self.frame) for upside_down in sides])
-            first = predictions.detach().cpu().numpy()
-            second = torch.cat([images(target, upside_down, self.frame) for upside_down in sides]).cpu().numpy()
+        probabilities, target = masked(probabilities, target, valid)
+        side = self.crop_2d if probabilities.ndim == 4 else self.crop_3d
+        probabilities, target = crops(probabilities, target, side) if side else (probabilities, target)
+        # one after the other along the first axis where both filtrations are asked for
+        sides = {"superlevel": [False], "sublevel": [True], "both": [False, True]}[self.filtration]
+        predictions = torch.cat([images(probabilities, upside_down, self.frame) for upside_down in sides])
+        first = predictions.detach().cpu().numpy()
+        second = torch.cat([images(target, upside_down, self.frame) for upside_down in sides]).cpu().numpy()
         future = in_background(betti_matchings, first, second, self.connectivity, threads=self.threads)
 
         def finish() -> Tensor:
-            with without_autocast(probabilities):
-                return len(sides) * self._mean_cost(predictions, first, second, future.result())
+            return len(sides) * self._mean_cost(predictions, first, second, future.result())
 
         return finish
 

@@ -21,14 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nnunet_topo.losses._common import (
-    ThickTargets,
-    check_arguments,
-    masked,
-    mean_over_present,
-    over_processes,
-    without_autocast,
-)
+from nnunet_topo.losses._common import ThickTargets, check_arguments, masked, mean_over_present, over_processes
 from nnunet_topo.losses._depth import depth
 from nnunet_topo.losses._ranges import Smoothing, Steps
 from nnunet_topo.skeletons import soft_skeleton_iterations, soft_skeleton_of_mask, thin, tubed_skeleton
@@ -53,23 +46,22 @@ def cb_dice_loss(
     arguments are those of :class:`CbDiceLoss`.
     """
     check_arguments("cbDice", probabilities, target, None)
-    with without_autocast(probabilities):
-        space = tuple(range(2, target.ndim))
-        with torch.no_grad():
-            (deep, thinness), (q_vl, q_sl) = _weights(probabilities > 0.5, skeleton), _weights(target, true_skeleton)
-        q_vp, q_sp = deep * probabilities, thinness * probabilities
-        deeper = torch.maximum(q_vp, q_vl) if bounded else None
-        expected = torch.where(true_skeleton, q_vl, q_vp if deeper is None else deeper)
-        true_expected = torch.where(skeleton, q_vp, q_vl if deeper is None else deeper)
-        parts = torch.stack([(q_sp * q_vl).sum(space), (q_sp * expected).sum(space), (q_sl * q_vp).sum(space),
-                             (q_sl * true_expected).sum(space), target.sum(space, dtype=probabilities.dtype)])
-        if batch_wise:
-            parts = over_processes(parts.sum(1, keepdim=True))
-        precision = (parts[0] + smooth) / (parts[1] + smooth)
-        sensitivity = (parts[2] + smooth) / (parts[3] + smooth)
-        # 1 - 2 p s / (p + s) without cancellation, so that it is not below 0
-        losses = (precision * (1 - sensitivity) + sensitivity * (1 - precision)) / (precision + sensitivity)
-        return mean_over_present(losses, parts[4] > 0) if skip_absent else losses.mean()
+    space = tuple(range(2, target.ndim))
+    with torch.no_grad():
+        (deep, thinness), (q_vl, q_sl) = _weights(probabilities > 0.5, skeleton), _weights(target, true_skeleton)
+    q_vp, q_sp = deep * probabilities, thinness * probabilities
+    deeper = torch.maximum(q_vp, q_vl) if bounded else None
+    expected = torch.where(true_skeleton, q_vl, q_vp if deeper is None else deeper)
+    true_expected = torch.where(skeleton, q_vp, q_vl if deeper is None else deeper)
+    parts = torch.stack([(q_sp * q_vl).sum(space), (q_sp * expected).sum(space), (q_sl * q_vp).sum(space),
+                         (q_sl * true_expected).sum(space), target.sum(space, dtype=probabilities.dtype)])
+    if batch_wise:
+        parts = over_processes(parts.sum(1, keepdim=True))
+    precision = (parts[0] + smooth) / (parts[1] + smooth)
+    sensitivity = (parts[2] + smooth) / (parts[3] + smooth)
+    # 1 - 2 p s / (p + s) without cancellation, so that it is not below 0
+    losses = (precision * (1 - sensitivity) + sensitivity * (1 - precision)) / (precision + sensitivity)
+    return mean_over_present(losses, parts[4] > 0) if skip_absent else losses.mean()
 
 
 class CbDiceLoss(nn.Module):
@@ -156,16 +148,15 @@ class CbDiceLoss(nn.Module):
         self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None, prepared: Tensor | None = None
     ) -> Tensor:
         check_arguments("cbDice", probabilities, target, valid, prepared)
-        with without_autocast(probabilities):
-            target = target if target.dtype == torch.bool else target > 0.5
-            probabilities, target = masked(probabilities, target, valid)
-            if not self.class_wise:
-                probabilities, target = _merged(probabilities), target.any(1, keepdim=True)
-                prepared = None if prepared is None else prepared.any(1, keepdim=True)
-            true_skeleton = self._skeleton(target, of_target=True) if prepared is None else prepared & target
-            skeleton = self._skeleton(probabilities.detach() > 0.5)
-            return cb_dice_loss(probabilities, target, skeleton, true_skeleton, smooth=self.smooth,
-                                batch_wise=self.batch_wise, skip_absent=self.skip_absent, bounded=self.bounded)
+        target = target if target.dtype == torch.bool else target > 0.5
+        probabilities, target = masked(probabilities, target, valid)
+        if not self.class_wise:
+            probabilities, target = _merged(probabilities), target.any(1, keepdim=True)
+            prepared = None if prepared is None else prepared.any(1, keepdim=True)
+        true_skeleton = self._skeleton(target, of_target=True) if prepared is None else prepared & target
+        skeleton = self._skeleton(probabilities.detach() > 0.5)
+        return cb_dice_loss(probabilities, target, skeleton, true_skeleton, smooth=self.smooth,
+                            batch_wise=self.batch_wise, skip_absent=self.skip_absent, bounded=self.bounded)
 
     def _skeleton(self, mask: Tensor, of_target: bool = False) -> Tensor:
         if self.skeleton == "topological":

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, without_autocast
+from nnunet_topo.losses._common import check_arguments, masked, mean_over_present
 from nnunet_topo.losses._ranges import Factor, Samples, Smoothing, Steps
 from nnunet_topo.losses._skeletons import Skeletons
 
@@ -41,20 +41,19 @@ def cl_ce_loss(
     are those of :class:`ClCELoss`.
     """
     check_arguments("clCE", logits, target, valid, what="logits")
-    with without_autocast(logits):
-        logits, target = masked(logits, target, valid)
-        space, dtype = tuple(range(2, target.ndim)), logits.dtype
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, target.to(dtype), reduction="none")
-        if valid is not None:  # log(2) otherwise: a logit of 0
-            cross_entropy = torch.where(valid, cross_entropy, 0.0)
-        if normalised:
-            weights = sum(part / (part.sum(space, keepdim=True, dtype=dtype) + smooth)
-                          for part in (true_skeleton, skeleton))
-        else:
-            voxels = target[0, 0].numel() if valid is None else valid.sum(space, keepdim=True).clamp(min=1)
-            weights = (true_skeleton.to(dtype) + skeleton) / voxels
-        losses = (weights * cross_entropy).sum(space)
-        return mean_over_present(losses, target.sum(space, dtype=dtype) > 0) if skip_absent else losses.mean()
+    logits, target = masked(logits, target, valid)
+    space, dtype = tuple(range(2, target.ndim)), logits.dtype
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target.to(dtype), reduction="none")
+    if valid is not None:  # log(2) otherwise: a logit of 0
+        cross_entropy = torch.where(valid, cross_entropy, 0.0)
+    if normalised:
+        weights = sum(part / (part.sum(space, keepdim=True, dtype=dtype) + smooth)
+                      for part in (true_skeleton, skeleton))
+    else:
+        voxels = target[0, 0].numel() if valid is None else valid.sum(space, keepdim=True).clamp(min=1)
+        weights = (true_skeleton.to(dtype) + skeleton) / voxels
+    losses = (weights * cross_entropy).sum(space)
+    return mean_over_present(losses, target.sum(space, dtype=dtype) > 0) if skip_absent else losses.mean()
 
 
 class ClCELoss(nn.Module):
@@ -122,12 +121,11 @@ class ClCELoss(nn.Module):
         self, logits: Tensor, target: Tensor, valid: Tensor | None = None, prepared: Tensor | None = None
     ) -> Tensor:
         check_arguments("clCE", logits, target, valid, prepared, what="logits")
-        with without_autocast(logits):
-            of_skeleton = logits if self.through_skeleton else logits.detach()
-            probabilities = torch.sigmoid(of_skeleton if of_skeleton.dtype == torch.float64 else of_skeleton.float())
-            skeleton, true_skeleton = self.skeletons(*masked(probabilities, target, valid), prepared)
-            return cl_ce_loss(logits, target, skeleton, true_skeleton, valid, normalised=self.normalised,
-                              smooth=self.smooth, skip_absent=self.skip_absent)
+        of_skeleton = logits if self.through_skeleton else logits.detach()
+        probabilities = torch.sigmoid(of_skeleton if of_skeleton.dtype == torch.float64 else of_skeleton.float())
+        skeleton, true_skeleton = self.skeletons(*masked(probabilities, target, valid), prepared)
+        return cl_ce_loss(logits, target, skeleton, true_skeleton, valid, normalised=self.normalised,
+                          smooth=self.smooth, skip_absent=self.skip_absent)
 
     def extra_repr(self) -> str:
         return (f"normalised={self.normalised}, smooth={self.smooth}, skip_absent={self.skip_absent}, "

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, over_processes, without_autocast
+from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, over_processes
 from nnunet_topo.losses._ranges import Factor, Samples, Smoothing, Steps
 from nnunet_topo.losses._skeletons import Skeletons
 
@@ -37,20 +37,19 @@ def cl_dice_loss(
     are those of :class:`ClDiceLoss`, which also says what happens for empty targets.
     """
     check_arguments("clDice", probabilities, target, None)
-    with without_autocast(probabilities):
-        space, dtype = tuple(range(2, target.ndim)), probabilities.dtype
-        # each (B, C); products with bool keep a byte a voxel for the backward pass
-        parts = torch.stack([(skeleton * target).sum(space), skeleton.sum(space),
-                             (true_skeleton * probabilities).sum(space), true_skeleton.sum(space, dtype=dtype),
-                             target.sum(space, dtype=dtype)])
-        if not class_wise:
-            parts = parts.sum(2, keepdim=True)
-        if batch_wise:
-            parts = over_processes(parts.sum(1, keepdim=True))
-        precision = (parts[0] + smooth) / (parts[1] + smooth)
-        sensitivity = (parts[2] + smooth) / (parts[3] + smooth)
-        losses = 1 - 2 * precision * sensitivity / (precision + sensitivity + epsilon)
-        return mean_over_present(losses, parts[4] > 0) if skip_absent else losses.mean()
+    space, dtype = tuple(range(2, target.ndim)), probabilities.dtype
+    # each (B, C); products with bool keep a byte a voxel for the backward pass
+    parts = torch.stack([(skeleton * target).sum(space), skeleton.sum(space),
+                         (true_skeleton * probabilities).sum(space), true_skeleton.sum(space, dtype=dtype),
+                         target.sum(space, dtype=dtype)])
+    if not class_wise:
+        parts = parts.sum(2, keepdim=True)
+    if batch_wise:
+        parts = over_processes(parts.sum(1, keepdim=True))
+    precision = (parts[0] + smooth) / (parts[1] + smooth)
+    sensitivity = (parts[2] + smooth) / (parts[3] + smooth)
+    losses = 1 - 2 * precision * sensitivity / (precision + sensitivity + epsilon)
+    return mean_over_present(losses, parts[4] > 0) if skip_absent else losses.mean()
 
 
 class ClDiceLoss(nn.Module):
@@ -125,12 +124,11 @@ class ClDiceLoss(nn.Module):
         self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None, prepared: Tensor | None = None
     ) -> Tensor:
         check_arguments("clDice", probabilities, target, valid, prepared)
-        with without_autocast(probabilities):
-            probabilities, target = masked(probabilities, target, valid)
-            skeleton, true_skeleton = self.skeletons(probabilities, target, prepared)
-            return cl_dice_loss(probabilities, target, skeleton, true_skeleton, smooth=self.smooth,
-                                batch_wise=self.batch_wise, class_wise=self.class_wise,
-                                skip_absent=self.skip_absent, epsilon=self.epsilon)
+        probabilities, target = masked(probabilities, target, valid)
+        skeleton, true_skeleton = self.skeletons(probabilities, target, prepared)
+        return cl_dice_loss(probabilities, target, skeleton, true_skeleton, smooth=self.smooth,
+                            batch_wise=self.batch_wise, class_wise=self.class_wise,
+                            skip_absent=self.skip_absent, epsilon=self.epsilon)
 
     def extra_repr(self) -> str:
         return (f"smooth={self.smooth}, batch_wise={self.batch_wise}, class_wise={self.class_wise}, "

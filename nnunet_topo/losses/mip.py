@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from annotated_types import MinLen
 from torch import Tensor, nn
 
-from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, without_autocast
+from nnunet_topo.losses._common import check_arguments, masked, mean_over_present
 from nnunet_topo.losses._ranges import Axis, Exponent, Share, Smoothing, Steps
 
 _STRAIGHT = 1e-4  # 1 - TI up to which the power is replaced by its chord
@@ -46,16 +46,15 @@ def mip_loss(
     if probabilities.ndim != 5:
         raise ValueError("The MIP loss projects volumes and needs probabilities (B, C, X, Y, Z) with three spatial "
                          f"axes, got {tuple(probabilities.shape)}. For images of two axes use another loss.")
-    with without_autocast(probabilities):
-        probabilities, target = masked(probabilities, target, valid)
-        losses = torch.stack([
-            focal_tversky(*projections(probabilities, target, valid, axis=axis, slab=slab, top_k=top_k),
-                          alpha=alpha, gamma=gamma, smooth=smooth)
-            for axis in axes
-        ])
-        losses = losses.sum(0) if sum_axes else losses.mean(0)
-        present = target.flatten(2).amax(2) > 0
-        return mean_over_present(losses, present) if skip_absent else losses.mean()
+    probabilities, target = masked(probabilities, target, valid)
+    losses = torch.stack([
+        focal_tversky(*projections(probabilities, target, valid, axis=axis, slab=slab, top_k=top_k),
+                      alpha=alpha, gamma=gamma, smooth=smooth)
+        for axis in axes
+    ])
+    losses = losses.sum(0) if sum_axes else losses.mean(0)
+    present = target.flatten(2).amax(2) > 0
+    return mean_over_present(losses, present) if skip_absent else losses.mean()
 
 
 def projections(

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nnunet_topo.losses._common import check_arguments, without_autocast
+from nnunet_topo.losses._common import check_arguments
 from nnunet_topo.losses._ranges import Steps
 
 
@@ -33,16 +33,15 @@ def scnp_logits(
     """
     check_arguments("SCNP", logits, target, valid, what="logits", channels="a class, the background's too, or a region")
     _check_receptive_field(receptive_field)
-    with without_autocast(logits):
-        if logits.dtype != torch.float64:
-            logits = logits.float()
-        target = target if target.dtype == torch.bool else target > 0.5
-        if logits.numel() == 0:
-            return logits.clone()
-        valids = [None] * len(logits) if valid is None else valid
-        sources = torch.stack([_sources(*sample, receptive_field)
-                               for sample in zip(logits.detach(), target, valids, strict=True)])
-        return _Taken.apply(logits, sources)
+    if logits.dtype != torch.float64:
+        logits = logits.float()
+    target = target if target.dtype == torch.bool else target > 0.5
+    if logits.numel() == 0:
+        return logits.clone()
+    valids = [None] * len(logits) if valid is None else valid
+    sources = torch.stack([_sources(*sample, receptive_field)
+                           for sample in zip(logits.detach(), target, valids, strict=True)])
+    return _Taken.apply(logits, sources)
 
 
 class SCNPLoss(nn.Module):

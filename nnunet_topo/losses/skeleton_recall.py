@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, over_processes, without_autocast
+from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, over_processes
 from nnunet_topo.losses._ranges import Smoothing, Voxels
 from nnunet_topo.skeletons import tubed_skeleton
 
@@ -31,14 +31,13 @@ def skeleton_recall_loss(
     The other arguments are those of :class:`SkeletonRecallLoss`.
     """
     check_arguments("Skeleton Recall", probabilities, tubes, valid)
-    with without_autocast(probabilities):
-        probabilities, tubes = masked(probabilities, tubes, valid)
-        space = tuple(range(2, tubes.ndim))
-        parts = torch.stack([(probabilities * tubes).sum(space), tubes.sum(space, dtype=probabilities.dtype)])
-        if batch_wise:
-            parts = over_processes(parts.sum(1, keepdim=True))
-        losses = 1 - (parts[0] + smooth) / (parts[1] + smooth)
-        return mean_over_present(losses, parts[1] > 0) if skip_absent else losses.mean()
+    probabilities, tubes = masked(probabilities, tubes, valid)
+    space = tuple(range(2, tubes.ndim))
+    parts = torch.stack([(probabilities * tubes).sum(space), tubes.sum(space, dtype=probabilities.dtype)])
+    if batch_wise:
+        parts = over_processes(parts.sum(1, keepdim=True))
+    losses = 1 - (parts[0] + smooth) / (parts[1] + smooth)
+    return mean_over_present(losses, parts[1] > 0) if skip_absent else losses.mean()
 
 
 class SkeletonRecallLoss(nn.Module):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from nnunet_topo.homology import Connectivity, Persistence, betti_numbers, check_connectivity, persistence_pairs
 from nnunet_topo.kernels.threads import cores, over_threads
-from nnunet_topo.losses._common import check_arguments, masked, without_autocast
+from nnunet_topo.losses._common import check_arguments, masked
 from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background, tiles
 from nnunet_topo.losses._ranges import Share, Smoothing, Threads, Voxels
 
@@ -114,22 +114,20 @@ class TopoLoss(nn.Module):
     def start(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Callable[[], Tensor]:
         """Begin the diagrams in the background; the function that comes back waits for them and returns the loss."""
         check_arguments("TopoLoss", probabilities, target, valid)
-        with without_autocast(probabilities):
-            target = target if target.dtype == torch.bool else target > 0.5
-            probabilities, target = masked(probabilities, target, valid)
-            predictions, targets = self._pieces(probabilities, target)
-            values = torch.cat([prediction.flatten() for prediction in predictions])
-            ends = np.cumsum([prediction.numel() for prediction in predictions])[:-1]
-            shapes = [tuple(prediction.shape) for prediction in predictions]
-            first, second = (
-                [piece.reshape(shape) for piece, shape in zip(np.split(array, ends), shapes, strict=True)]
-                for array in (values.detach().cpu().numpy(), torch.cat([t.flatten() for t in targets]).cpu().numpy())
-            )
+        target = target if target.dtype == torch.bool else target > 0.5
+        probabilities, target = masked(probabilities, target, valid)
+        predictions, targets = self._pieces(probabilities, target)
+        values = torch.cat([prediction.flatten() for prediction in predictions])
+        ends = np.cumsum([prediction.numel() for prediction in predictions])[:-1]
+        shapes = [tuple(prediction.shape) for prediction in predictions]
+        first, second = (
+            [piece.reshape(shape) for piece, shape in zip(np.split(array, ends), shapes, strict=True)]
+            for array in (values.detach().cpu().numpy(), torch.cat([t.flatten() for t in targets]).cpu().numpy())
+        )
         future = in_background(_diagrams, first, second, self.connectivity, self.threads)
 
         def finish() -> Tensor:
-            with without_autocast(probabilities):
-                return self._mean_cost(values, first, second, future.result())
+            return self._mean_cost(values, first, second, future.result())
 
         return finish
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from nnunet_topo.homology import critical_voxels
 from nnunet_topo.kernels.threads import cores, over_threads
-from nnunet_topo.losses._common import check_arguments, masked, without_autocast
+from nnunet_topo.losses._common import check_arguments, masked
 from nnunet_topo.losses._images import as_columns, check_numbers, images, in_background
 from nnunet_topo.losses._ranges import Threads
 
@@ -80,17 +80,15 @@ class WarpingLoss(nn.Module):
     def start(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Callable[[], Tensor]:
         """Begin the warping in the background; the function that comes back waits for it and returns the loss."""
         check_arguments("Warping", probabilities, target, valid)
-        with without_autocast(probabilities):
-            target = target if target.dtype == torch.bool else target > 0.5
-            probabilities, target = masked(probabilities, target, valid)
-            predictions = images(probabilities, False, False)
-            first = (predictions.detach() > 0.5).cpu().numpy()
-            second = target.flatten(0, 1).cpu().numpy()
+        target = target if target.dtype == torch.bool else target > 0.5
+        probabilities, target = masked(probabilities, target, valid)
+        predictions = images(probabilities, False, False)
+        first = (predictions.detach() > 0.5).cpu().numpy()
+        second = target.flatten(0, 1).cpu().numpy()
         future = in_background(_all_critical_voxels, first, second, self.connectivity, self.threads)
 
         def finish() -> Tensor:
-            with without_autocast(probabilities):
-                return self._mean_cross_entropy(predictions, first, second, future.result())
+            return self._mean_cross_entropy(predictions, first, second, future.result())
 
         return finish
 
