@@ -51,7 +51,7 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         install_requires=[
             *["nnunetv2>=2.8,<3", "torch", "SimpleITK", "batchgenerators", "dynamic-network-architectures"],
             *["gudhi", "numba", "numpy", "scipy", "connected-components-3d", "matplotlib", "tqdm"],
-            *["pillow", "jinja2", "markupsafe", "pydantic>=2.5", "annotated-types"],
+            *["networkx", "pillow", "jinja2", "markupsafe", "pydantic>=2.5", "annotated-types", "scikit-image"],
         ],
         extras_require={
             "test": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,13 @@ class Grid(NamedTuple):
     spacing: Sequence[float] | None = None
     origin: Any = None
     direction: Any = None
+
+
+def check_spacing(spacing: Sequence[float], axes: int) -> None:
+    """Raise ValueError unless a spacing is one positive length in mm for each axis."""
+    if len(spacing) != axes or not all(math.isfinite(size) and size > 0 for size in spacing):
+        raise ValueError(f"The spacing must be {axes} positive lengths in mm, one for each axis of the masks in their "
+                         f"order, not {tuple(spacing)}.")
 
 
 def difference(one: Grid, two: Grid) -> str | None:

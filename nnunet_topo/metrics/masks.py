@@ -1,12 +1,11 @@
 """The checks that every metric of two masks makes first."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_topo.homology.masks import extents
+from nnunet_topo import grids
 
 
 def check_masks(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> None:
@@ -29,11 +28,7 @@ def check_spacing(spacing: Sequence[float], mask: NDArray[np.bool_]) -> None:
     """Raise ValueError unless the mask has two or three axes and spacing is one positive length in mm for each."""
     if mask.ndim not in (2, 3):
         raise ValueError(f"Masks must have two or three axes, not shape {mask.shape}; take one channel at a time.")
-    if len(spacing) != mask.ndim or not all(math.isfinite(size) and size > 0 for size in spacing):
-        raise ValueError(
-            f"The spacing must be {mask.ndim} positive lengths in mm, one for each axis of the masks in their order, "
-            f"not {tuple(spacing)}."
-        )
+    grids.check_spacing(spacing, mask.ndim)
 
 
 def even_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
@@ -41,4 +36,9 @@ def even_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 
     It begins at even indices, because thinning goes by their parity; an empty mask keeps a voxel.
     """
-    return tuple(slice(max(first - 1, 0) // 2 * 2, last + 2) for first, last in extents(mask))
+    slices = []
+    for axis in range(mask.ndim):
+        present = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        first, last = (int(present[0]), int(present[-1])) if present.size else (0, 0)
+        slices.append(slice(max(first - 1, 0) // 2 * 2, last + 2))
+    return tuple(slices)
