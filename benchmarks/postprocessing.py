@@ -79,7 +79,7 @@ def _means(predictions: Path, references: Path) -> str:
     for file in sorted(references.glob("*.png")):
         prediction, reference = (io.imread(folder / file.name) > 0 for folder in (predictions, references))
         rows.append([*(error for metric in METRICS.values() for error in metric(prediction, reference)),
-                     dice(prediction, reference), cl_dice(prediction, reference).cl_dice])
+                     dice(prediction, reference), cl_dice(prediction, reference)])
     means = np.mean(rows, axis=0)
     return " | ".join([*(f"{value:.2f}" for value in means[:-2]), *(f"{value:.4f}" for value in means[-2:])])
 

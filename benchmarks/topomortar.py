@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{trainer}: trained in {time.perf_counter() - start:.0f} s")
         predictions = predict(model, images, arguments.output / "predictions" / trainer, device=arguments.device,
                               mirroring=False)
-        rows = score_predictions(labels, predictions, model)
+        rows = score_predictions(predictions=predictions, references=labels, model=model)
         write_csv(arguments.output / f"scores_{trainer}.csv", rows)
         for name, chosen in (("in distribution", True), ("out of distribution", False)):
             tables[f"{trainer}, {name}"] = [row for row in rows if (groups[row["case"]] == "indistr") == chosen]

@@ -46,7 +46,7 @@ def three_cases(folder: Path) -> tuple[Path, Path]:
 
 def evaluate(folders: tuple[Path, Path], output: Path, **options) -> dict:
     settings = {"labels_or_regions": (1, 2), "file_ending": ".nii.gz", "reader_writer": SimpleITKIO(), "processes": 0}
-    return evaluate_folder(*folders, output, **(settings | options))
+    return evaluate_folder(references=folders[0], predictions=folders[1], output=output, **(settings | options))
 
 
 def by_case(summary: dict) -> dict[str, dict]:

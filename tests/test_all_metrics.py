@@ -14,6 +14,7 @@ from nnunet_topo.metrics import (
     betti_error,
     betti_matching_error,
     cl_dice,
+    cl_dice_parts,
     component_errors,
     dice,
     iou,
@@ -47,7 +48,7 @@ def one_by_one(prediction, reference, spacing):
         "skeleton_covered_share": share,
         "betti_error_sum": sum(betti),
         "betti_matching_error_sum": sum(matching),
-        **cl_dice(prediction, reference)._asdict(),
+        **cl_dice_parts(prediction, reference)._asdict(),
         **component_errors(prediction, reference, spacing)._asdict(),
         **{f"betti_{k}_error": error for k, error in enumerate(betti)},
         **{f"betti_matching_error_{k}": error for k, error in enumerate(matching)},
@@ -157,7 +158,7 @@ def test_values_are_plain_numbers_that_json_can_hold():
 @given(seeds, shapes)
 def test_cl_dice_is_the_harmonic_mean_of_the_shares_of_skeleton_voxels(seed, shape):
     prediction, reference, _ = case(seed, shape, 0.7)
-    result = cl_dice(prediction, reference)
+    result = cl_dice_parts(prediction, reference)
     inside = [float(mask[thin(other)].mean()) for other, mask in ((prediction, reference), (reference, prediction))
               if other.any()]  # fmt: skip
     if len(inside) == 2:
@@ -168,9 +169,10 @@ def test_cl_dice_is_the_harmonic_mean_of_the_shares_of_skeleton_voxels(seed, sha
 def test_cl_dice_of_a_line_that_is_half_predicted():
     line, half = np.zeros((3, 10), bool), np.zeros((3, 10), bool)
     line[1], half[1, :5] = True, True
-    assert cl_dice(half, line) == pytest.approx((2 / 3, 1.0, 0.5))
-    assert cl_dice(line, half) == pytest.approx((2 / 3, 0.5, 1.0))
-    assert cl_dice(~line, line) == (0, 0, 0)
+    assert cl_dice_parts(half, line) == pytest.approx((2 / 3, 1.0, 0.5))
+    assert cl_dice_parts(line, half) == pytest.approx((2 / 3, 0.5, 1.0))
+    assert cl_dice_parts(~line, line) == (0, 0, 0)
+    assert cl_dice(half, line) == pytest.approx(2 / 3) and cl_dice(~line, line) == 0
 
 
 def test_iou_and_volume_difference_of_two_offset_boxes():

@@ -101,7 +101,8 @@ def test_evaluation_leaves_out_what_has_the_ignore_label(source, raw, tmp_path):
         write(tmp_path / "predictions" / f"drive_{number}.png", wrong_outside)
     settings = {"labels_or_regions": [1], "file_ending": ".png", "reader_writer": NaturalImage2DIO(), "processes": 0}
     labels = raw / "Dataset604_DRIVEFieldOfView" / "labelsTs"
-    summary = evaluate_folder(labels, tmp_path / "predictions", tmp_path / "out", ignore_label=2, **settings)
+    summary = evaluate_folder(predictions=tmp_path / "predictions", references=labels, output=tmp_path / "out",
+                              ignore_label=2, **settings)
     found = [case["metrics"]["1"] for case in summary["metric_per_case"]]
     assert [(metrics["dice"], metrics["betti_error_sum"]) for metrics in found] == [(1, 0), (1, 0)]
 

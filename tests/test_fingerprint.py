@@ -6,8 +6,7 @@ import json
 
 import numpy as np
 
-from nnunet_topo.fingerprint import measure_labels
-from nnunet_topo.fingerprint.labels import Case
+from nnunet_topo.fingerprint import Case, measure_labels
 
 LABELS = {"a": np.array([[[0, 1, 1], [2, 2, 0]], [[1, 1, 1], [0, 0, 0]]]), "b": np.array([[[0, 0, 7]]])}
 

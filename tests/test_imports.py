@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,13 @@ def test_no_modules_import_each_other_in_a_circle():
     TopologicalSorter(imports()).prepare()
 
 
+def test_every_public_name_is_there():
+    for init in PACKAGE.rglob("__init__.py"):
+        if "trainers" not in init.parts:
+            package = import_module(".".join(("nnunet_topo", *init.parent.relative_to(PACKAGE).parts)))
+            assert all(hasattr(package, name) for name in getattr(package, "__all__", ()))
+
+
 def test_no_function_hides_the_module_of_its_name():
     """Otherwise ``nnunet_topo.metrics.cl_dice`` is the function for one reader and the module for another."""
     hidden = []
@@ -116,4 +124,22 @@ def test_only_the_nnunet_room_imports_nnunet():
              if isinstance(node, (ast.Import, ast.ImportFrom))
              and any(name.split(".")[0] == "nnunetv2" for name in
                      ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]))]
+    assert not wrong
+
+
+def test_a_prediction_stands_before_what_it_is_compared_with():
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            elif isinstance(node, ast.ClassDef):
+                names = [statement.target.id for statement in node.body
+                         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)]
+            else:
+                continue
+            firsts = {"prediction", "predictions"} | ({"probabilities", "logits"} if "losses" in path.parts else set())
+            places = [name in firsts for name in names if name in {*firsts, "reference", "references", "target"}]
+            if any(places) and not places[0]:
+                wrong.append(f"{path.relative_to(PACKAGE)}: {node.name}")
     assert not wrong

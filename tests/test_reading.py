@@ -90,8 +90,8 @@ def test_scores_and_pictures_of_one_slice_are_those_of_a_2d_file(tmp_path, stora
         folder = tmp_path / kind
         folders = stored(folder, kind)
         store(TRUE * np.arange(20, dtype=np.uint8), folder / "image.nii.gz", kind)
-        rows.append(score_predictions(*folders, tmp_path))
-        task = PictureTask(folders[0] / "case.nii.gz", folders[1] / "case.nii.gz", SimpleITKIO(), None,
+        rows.append(score_predictions(references=folders[0], predictions=folders[1], model=tmp_path))
+        task = PictureTask(folders[1] / "case.nii.gz", folders[0] / "case.nii.gz", SimpleITKIO(), None,
                            ((1, folder / "case.png"),), folder / "image.nii.gz")  # fmt: skip
         draw_case(task)
         pictures.append(np.asarray(Image.open(folder / "case.png").convert("RGB")))
@@ -154,7 +154,7 @@ def test_spacing_files_that_contradict_each_other_are_refused(tmp_path):
     folders = tiff_pair(tmp_path, KNOWN, {"spacing": [4.0, 1.0, 1.0]})
     reference, prediction = (read_label_map(folder / "case.tif", Tiff3DIO()) for folder in folders)
     with pytest.raises(ValueError, match="differ in spacing"):
-        require_same_grid(reference, prediction)
+        require_same_grid(prediction, reference)
 
 
 @pytest.mark.parametrize("content", [[1, 1, 1], {"spacing": [1, 1]}, {"spacing": [1, 1, 0]}, {"spacing": None},

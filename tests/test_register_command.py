@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813  its customary name
 
 from nnunet_topo import synthetic
 from nnunet_topo.commands import register as command
-from nnunet_topo.registration import stages
+from nnunet_topo.registration import search, stages
 from nnunet_topo.registration.cases import cases_of
 from nnunet_topo.synthetic import mandible_pair
 
@@ -83,7 +83,8 @@ def box(offset: int) -> sitk.Image:
 def test_what_is_not_sure_has_exit_code_2_and_says_why(iterations, words, tmp_path, capsys, monkeypatch):
     ladder = tuple(replace(stage, iterations=min(stage.iterations, iterations))
                    for stage in stages.SIMILARITIES["combined"])
-    monkeypatch.setitem(stages.SIMILARITIES, "combined", ladder)
+    for module in (stages, search):
+        monkeypatch.setattr(module, "SIMILARITIES", {**stages.SIMILARITIES, "combined": ladder})
     for name, offset in (("one", 5), ("two", 9)):
         sitk.WriteImage(box(offset), str(tmp_path / f"{name}.nii.gz"))
     out = tmp_path / "out"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  its customary name
 
-from nnunet_topo.registration import procedure, register, stages
+from nnunet_topo.registration import SIMILARITIES, procedure, register, search, stages
 from nnunet_topo.registration.procedure import linear_fit
 from nnunet_topo.synthetic import mandible_pair
 
@@ -71,10 +71,16 @@ def test_bad_input_is_refused_in_a_sentence(fixed, moving, options, words):
         register(sitk.Cast(fixed, sitk.sitkUInt16), sitk.Cast(moving, sitk.sitkUInt16), **options)
 
 
+def test_the_table_of_similarities_cannot_be_changed_for_everyone():
+    with pytest.raises(TypeError):
+        SIMILARITIES["combined"] = ()
+
+
 def few_iterations(monkeypatch):
     """Each stage stops after one iteration."""
     ladder = tuple(replace(stage, iterations=1) for stage in stages.SIMILARITIES["combined"])
-    monkeypatch.setitem(stages.SIMILARITIES, "combined", ladder)
+    for module in (stages, search):
+        monkeypatch.setattr(module, "SIMILARITIES", {**stages.SIMILARITIES, "combined": ladder})
 
 
 def test_a_search_that_did_not_come_to_rest_is_not_sure(monkeypatch):

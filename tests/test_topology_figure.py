@@ -111,8 +111,8 @@ def test_picture_shows_errors_in_their_colours_and_only_where_there_are_some(tmp
     prediction[..., 20:28] = False
     prediction[2:5, ..., 2:5] = True
     image = reference + 0.1 * np.random.default_rng(0).random(reference.shape)
-    topology_figure(image, reference, {"broken": prediction}, tmp_path / "broken.png")
-    topology_figure(image, reference, {"perfect": reference}, tmp_path / "perfect.png")
+    topology_figure({"broken": prediction}, reference, tmp_path / "broken.png", image=image)
+    topology_figure({"perfect": reference}, reference, tmp_path / "perfect.png", image=image)
     broken, perfect = (imread(tmp_path / name) for name in ("broken.png", "perfect.png"))
     assert broken.shape == perfect.shape
     for colour in (TOO_MUCH, MISSED, MARKS["breaks"].colour):
@@ -127,7 +127,7 @@ def test_empty_masks_and_spacing_are_drawn_without_a_warning(tmp_path, dimension
     empty = np.zeros_like(vessel(dimensions))
     spacing = (3.0, 1.0, 0.5)[-dimensions:]
     predictions = {"empty": empty, "a $name_": vessel(dimensions), "full": ~empty}
-    topology_figure(empty.astype(np.float32), empty, predictions, tmp_path / "a.png", spacing=spacing)
+    topology_figure(predictions, empty, tmp_path / "a.png", image=empty.astype(np.float32), spacing=spacing)
     assert imread(tmp_path / "a.png").ndim == 3
 
 
@@ -138,7 +138,7 @@ def test_matplotlib_of_the_caller_is_left_alone(tmp_path):
 
     backend, before = matplotlib.get_backend(auto_select=False), settings()
     had_pyplot = "matplotlib.pyplot" in sys.modules
-    topology_figure(vessel(2).astype(float), vessel(2), {"same": vessel(2)}, tmp_path / "a.png")
+    topology_figure({"same": vessel(2)}, vessel(2), tmp_path / "a.png", image=vessel(2).astype(float))
     assert matplotlib.get_backend(auto_select=False) == backend
     assert settings() == before
     assert had_pyplot or "matplotlib.pyplot" not in sys.modules

@@ -90,7 +90,7 @@ def run(setup: Setup, output: Path, options: argparse.Namespace) -> str:
         print(f"{dimension}D: {trainer} predicts the unseen cases")
         with _nnunet_prints_to(output / "nnunet.log"):
             predict(model, raw / "imagesTs", folders[trainer], device=options.device)
-        rows[trainer] = score_predictions(raw / "labelsTs", folders[trainer], model)
+        rows[trainer] = score_predictions(predictions=folders[trainer], references=raw / "labelsTs", model=model)
 
     picture = output / f"topology_{dimension}d.png"
     _picture(rows, raw, folders, model, picture)
@@ -143,10 +143,10 @@ def _picture(rows: dict, raw: Path, folders: dict[str, Path], model: Path, path:
     reader = reader_of(model)
     label_file = next((raw / "labelsTs").glob(f"{case}.*"))
     topology_figure(
-        read_array([next((raw / "imagesTs").glob(f"{case}_0000.*"))], reader, "image")[0][0],
-        read_label_map(label_file, reader).mask(1),
         {trainer: read_label_map(folder / label_file.name, reader).mask(1) for trainer, folder in folders.items()},
+        read_label_map(label_file, reader).mask(1),
         path,
+        image=read_array([next((raw / "imagesTs").glob(f"{case}_0000.*"))], reader, "image")[0][0],
     )
 
 

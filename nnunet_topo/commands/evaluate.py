@@ -51,9 +51,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     for name, folder in folders.items():
         if len(folders) > 1:
             print(f"{name}: {folder}")
-        summaries[name] = evaluate_folder(options.gt_folder, folder, outputs[name], **settings,
+        summaries[name] = evaluate_folder(predictions=folder, references=options.gt_folder, output=outputs[name],
                                           processes=processes_of(options), chill=options.chill,
-                                          tolerances_mm=options.tolerances_mm, connectivity=options.connectivity)
+                                          tolerances_mm=options.tolerances_mm, connectivity=options.connectivity,
+                                          **settings)
     undrawn = _report(options, output, summaries, outputs, settings["reader_writer"]) if options.report else {}
     for name, summary in summaries.items():
         heading = f"\n{name}" if len(summaries) > 1 else ""

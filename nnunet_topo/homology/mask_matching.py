@@ -27,7 +27,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_topo.homology.masks import Connectivity, Neighbours, check_connectivity, check_masks, neighbours
+from nnunet_topo.homology.masks import Connectivity, Neighbours, check_connectivity, check_masks, extents, neighbours
 
 Mask = NDArray[np.bool_]
 Vector = frozenset[int]  # modulo 2: the generators in it
@@ -123,11 +123,7 @@ def _box(mask: Mask) -> tuple[slice, ...]:
 
     All beyond is background, which the order of cells reaches together with the voxels beside it.
     """
-    slices = []
-    for axis in range(mask.ndim):
-        present = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        slices.append(slice(max(present[0] - 1, 0), present[-1] + 2))
-    return tuple(slices)
+    return tuple(slice(max(first - 1, 0), last + 2) for first, last in extents(mask))
 
 
 def _vectors(heirs: NDArray[np.int32], ends: NDArray[np.int64], members: NDArray[np.int32]) -> list[Vector]:

@@ -19,6 +19,20 @@ def neighbours(axes: int, connectivity: Connectivity) -> tuple[Neighbours, Neigh
     return (across_corners, through_faces) if connectivity == "foreground" else (through_faces, across_corners)
 
 
+def connectivity_in_words(axes: int, connectivity: Connectivity = "foreground") -> str:
+    """For instance "foreground 8, background 4"."""
+    return "foreground {}, background {}".format(*neighbours(axes, connectivity))
+
+
+def extents(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last index of the voxels of a mask along each axis; (0, 0) for all where there is none."""
+    found = []
+    for axis in range(mask.ndim):
+        present = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        found.append((int(present[0]), int(present[-1])) if present.size else (0, 0))
+    return found
+
+
 def check_connectivity(connectivity: str) -> None:
     """Raise ValueError for anything else than "foreground" and "background"."""
     if connectivity not in get_args(Connectivity):

@@ -2,7 +2,7 @@
 
 from nnunet_topo.metrics.betti import betti_error
 from nnunet_topo.metrics.betti_matching import betti_matching_error
-from nnunet_topo.metrics.centreline_dice import ClDice, cl_dice
+from nnunet_topo.metrics.centreline_dice import ClDiceParts, cl_dice, cl_dice_parts
 from nnunet_topo.metrics.collection import all_metrics
 from nnunet_topo.metrics.components import ComponentErrors, component_errors
 from nnunet_topo.metrics.coverage import SkeletonCoverage, skeleton_coverage
@@ -10,7 +10,7 @@ from nnunet_topo.metrics.overlap import dice, iou, volume_difference_mm3
 from nnunet_topo.metrics.surfaces import SurfaceDistances, surface_distances
 
 __all__ = [
-    "ClDice",
+    "ClDiceParts",
     "ComponentErrors",
     "SkeletonCoverage",
     "SurfaceDistances",
@@ -18,6 +18,7 @@ __all__ = [
     "betti_error",
     "betti_matching_error",
     "cl_dice",
+    "cl_dice_parts",
     "component_errors",
     "dice",
     "iou",

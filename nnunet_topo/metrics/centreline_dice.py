@@ -12,7 +12,7 @@ from nnunet_topo.skeletons import centred_skeleton, thin
 Skeleton = Literal["thin", "centred", "lee"]
 
 
-class ClDice(NamedTuple):
+class ClDiceParts(NamedTuple):
     """clDice and the two shares whose harmonic mean it is, each in [0, 1] or not a number."""
 
     cl_dice: float
@@ -26,10 +26,21 @@ def cl_dice(
     *,
     skeleton: Skeleton = "thin",
     spacing: Sequence[float] | None = None,
-) -> ClDice:
-    """Centreline Dice of two boolean masks of the same shape, 2D or 3D.
+) -> float:
+    """Centreline Dice of two boolean masks of the same shape, 2D or 3D; see :func:`cl_dice_parts`."""
+    return cl_dice_parts(prediction, reference, skeleton=skeleton, spacing=spacing).cl_dice
 
-    Its precision is the share of the prediction's skeleton, by voxels, that lies in the reference; its sensitivity the
+
+def cl_dice_parts(
+    prediction: NDArray[np.bool_],
+    reference: NDArray[np.bool_],
+    *,
+    skeleton: Skeleton = "thin",
+    spacing: Sequence[float] | None = None,
+) -> ClDiceParts:
+    """Centreline Dice of two boolean masks of the same shape, 2D or 3D, with its precision and sensitivity.
+
+    The precision is the share of the prediction's skeleton, by voxels, that lies in the reference; the sensitivity the
     share of the reference's skeleton that lies in the prediction. Skeletons are those of
     :func:`nnunet_topo.skeletons.thin`, which keep the topology of a foreground that is 26-connected (8 in 2D). All
     three are not a number when both masks are empty. When only one is, clDice is 0, as is the share of the other
@@ -72,14 +83,14 @@ def cl_dice_of_skeletons(
     reference: NDArray[np.bool_],
     prediction_skeleton: NDArray[np.bool_],
     reference_skeleton: NDArray[np.bool_],
-) -> ClDice:
-    """:func:`cl_dice` of masks whose skeletons are known."""
+) -> ClDiceParts:
+    """:func:`cl_dice_parts` of masks whose skeletons are known."""
     precision = _share_inside(prediction_skeleton, reference)
     sensitivity = _share_inside(reference_skeleton, prediction)
     if np.isnan(precision) and np.isnan(sensitivity):
-        return ClDice(float("nan"), precision, sensitivity)
+        return ClDiceParts(float("nan"), precision, sensitivity)
     harmonic = 2 * precision * sensitivity / (precision + sensitivity) if precision > 0 and sensitivity > 0 else 0.0
-    return ClDice(harmonic, precision, sensitivity)
+    return ClDiceParts(harmonic, precision, sensitivity)
 
 
 def _share_inside(skeleton: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float:

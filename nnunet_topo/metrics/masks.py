@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_topo import grids
+from nnunet_topo.homology.masks import extents
 
 
 def check_masks(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> None:
@@ -36,9 +37,4 @@ def even_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 
     It begins at even indices, because thinning goes by their parity; an empty mask keeps a voxel.
     """
-    slices = []
-    for axis in range(mask.ndim):
-        present = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        first, last = (int(present[0]), int(present[-1])) if present.size else (0, 0)
-        slices.append(slice(max(first - 1, 0) // 2 * 2, last + 2))
-    return tuple(slices)
+    return tuple(slice(max(first - 1, 0) // 2 * 2, last + 2) for first, last in extents(mask))

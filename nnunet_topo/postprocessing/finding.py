@@ -148,9 +148,9 @@ def _cases(
                          "Validate all folds with --npz, or move the .npz files away to choose without gaps.")
     for file in archives.values() if not missing else ():
         require_channels(file, scheme.channel_count)
-    cases = [LabelledCase(names[name], true[name], predicted[name], reader, scheme, not missing)
+    cases = [LabelledCase(names[name], predicted[name], true[name], reader, scheme, not missing)
              for name in sorted(predicted)]
-    return cases, [LabelledCase(names[name], file, None, reader, scheme, False) for name, file in sorted(true.items())
+    return cases, [LabelledCase(names[name], None, file, reader, scheme, False) for name, file in sorted(true.items())
                    if name not in predicted]
 
 

@@ -26,8 +26,8 @@ class LabelledCase:
     """The files of a case; without a prediction only the reference's pieces are counted."""
 
     name: str
-    reference: Path
     prediction: Path | None
+    reference: Path
     reader: Any
     scheme: LabelScheme
     probabilities: bool
@@ -112,7 +112,7 @@ def _work(task: _Task) -> Any:
         return [components(scheme.mask(reference.labels, index))[1] for index in range(len(scheme.names))]
     assert case.prediction is not None
     prediction = _read(case.prediction, case.reader, scheme, ignored=False)
-    spacing = require_same_grid(reference, prediction)
+    spacing = require_same_grid(prediction, reference)
     labels = prediction.labels
     probabilities = None
     chosen = task.together or [operations for region in task.candidates for operations in region]

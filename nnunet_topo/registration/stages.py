@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 import SimpleITK as sitk  # noqa: N813  its customary name
 import torch
@@ -39,13 +40,13 @@ def _ladder(terms: dict[str, float], *steps: tuple[float, int]) -> tuple[Stage, 
                  for scale, points in steps)
 
 
-SIMILARITIES: dict[str, tuple[Stage, ...]] = {
+SIMILARITIES: Mapping[str, tuple[Stage, ...]] = MappingProxyType({
     "combined": (*_ladder({"ridge": 1}, (20, 800), (8, 1500)), *_ladder({"surface": 1}, (3, 2000), (1.2, 4000))),
     "skeleton": _ladder({"ridge": 0.5, "skeleton": 0.5}, (20, 800), (8, 1500), (3, 3000)),
     "mask": _ladder({"mask": 1}, (6, 8000), (3, 8000), (1.5, 8000)),
     "surface": _ladder({"surface": 1}, (20, 800), (8, 1500), (3, 2000), (1.2, 4000)),
     "intensity": _ladder({"intensity": 1}, (6, 8000), (3, 8000), (1.5, 4000)),
-}
+})
 _WITH_IMAGES = Stage((("surface", 1), ("intensity", 2)), 1.2)  # the last one of "combined"
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nnunet_topo.files import written_at_once
+from nnunet_topo.homology.masks import extents
 from nnunet_topo.metrics.masks import check_masks, check_spacing
 from nnunet_topo.metrics.topology_errors import topology_errors
 from nnunet_topo.report.error_painting import draw_errors, legend_handles, paint, palette
@@ -75,12 +76,9 @@ def _cut(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     """The box around what there is with a margin; the whole of an image that is empty."""
     if not mask.any():
         return (slice(None),) * mask.ndim
-    slices = []
-    for axis, size in enumerate(mask.shape):
-        present = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        margin = max(4, size // 20)
-        slices.append(slice(max(int(present[0]) - margin, 0) // 2 * 2, int(present[-1]) + 1 + margin))
-    return tuple(slices)
+    margins = [max(4, size // 20) for size in mask.shape]
+    return tuple(slice(max(first - margin, 0) // 2 * 2, last + 1 + margin)
+                 for (first, last), margin in zip(extents(mask), margins, strict=True))
 
 
 def _panels(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nnunet_topo.files import written_at_once
 from nnunet_topo.homology import betti_numbers
+from nnunet_topo.homology.masks import connectivity_in_words
 from nnunet_topo.metrics import betti_error, dice
 from nnunet_topo.metrics.masks import check_masks
 from nnunet_topo.metrics.topology_errors import TopologyErrors, topology_errors
@@ -25,17 +26,18 @@ _DIMENSIONS = (("piece", "pieces"), ("loop", "loops"), ("cavity", "cavities"))
 
 
 def topology_figure(
-    image: NDArray[Any], reference: NDArray[np.bool_], predictions: Mapping[str, NDArray[np.bool_]],
-    path: str | os.PathLike[str], *, spacing: Sequence[float] | None = None,
+    predictions: Mapping[str, NDArray[np.bool_]], reference: NDArray[np.bool_], path: str | os.PathLike[str], *,
+    image: NDArray[Any], spacing: Sequence[float] | None = None,
 ) -> None:  # fmt: skip
     """Write a PNG of an image with its reference and, beside it, each prediction with its topological errors marked.
 
-    ``image`` (*S) and the boolean masks ``reference`` and ``predictions`` (name: (*S)) are 2D or 3D; 3D is shown as
-    maximum projections along the axis across which the reference covers most. ``spacing`` in mm, in the order of the
-    axes (1 when None), gives the pixels their proportions. Empty masks are drawn as such. The file appears only when it
-    is complete. Raises ValueError when there is no prediction, for shapes that differ and for masks that are none.
+    The boolean masks ``predictions`` (name: (*S)) and ``reference`` (*S) and the ``image`` (*S) are 2D or 3D; 3D is
+    shown as maximum projections along the axis across which the reference covers most. ``spacing`` in mm, in the order
+    of the axes (1 when None), gives the pixels their proportions. Empty masks are drawn as such. The file appears only
+    when it is complete. Raises ValueError when there is no prediction, for shapes that differ and for masks that are
+    none.
     """
-    _check(image, reference, predictions, spacing)
+    _check(predictions, reference, image, spacing)
     sizes = np.ones(reference.ndim) if spacing is None else np.asarray(spacing, dtype=float)
     axis = _projection_axis(reference)
     rows, columns = (k for k in range(reference.ndim) if k != axis)
@@ -117,7 +119,7 @@ def _draw_legend(figure: Figure, columns: int, top: float, dimensions: int, axis
         ncols=columns, fontsize=9, frameon=False, handlelength=1.4, columnspacing=2.0,
     )  # fmt: skip
     names = "b0 pieces, b1 loops" + ", b2 cavities" * (dimensions == 3)
-    note = f"Betti numbers ({names}) at {8 if dimensions == 2 else 26}-connectivity of the foreground."
+    note = f"Betti numbers ({names}): {connectivity_in_words(dimensions)}."
     if axis is not None:
         note += f" Maximum projections along axis {axis}."
     figure.text(_SPACE / width, 0.1 / height, note, fontsize=8, color="0.35")
@@ -140,7 +142,7 @@ def _projection_axis(reference: NDArray[np.bool_]) -> int | None:
 
 
 def _check(
-    image: NDArray[Any], reference: NDArray[np.bool_], predictions: Mapping[str, NDArray[np.bool_]],
+    predictions: Mapping[str, NDArray[np.bool_]], reference: NDArray[np.bool_], image: NDArray[Any],
     spacing: Sequence[float] | None,
 ) -> None:  # fmt: skip
     if not predictions:

@@ -25,8 +25,8 @@ PICTURES = "nnunet_topo_pictures"
 class PictureTask:
     """All that a process needs to draw one case: ``files`` has the picture of each label or region."""
 
-    reference: Path
     prediction: Path
+    reference: Path
     reader: Any
     ignore_label: int | None
     files: tuple[tuple[Region, Path], ...]
@@ -65,7 +65,7 @@ def draw_pictures(
             files = tuple((_region(key), folder / f"{name}__{_in_file_names(key)}.png")
                           for key in settings["labels_or_regions"])  # fmt: skip
             case = known[name]
-            tasks[name] = PictureTask(Path(case["reference_file"]), Path(case["prediction_file"]), reader_writer,
+            tasks[name] = PictureTask(Path(case["prediction_file"]), Path(case["reference_file"]), reader_writer,
                                       settings["ignore_label"], files, _image_of(name, images))  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     done, failed = {}, {}
@@ -91,8 +91,8 @@ def draw_pictures(
 
 def draw_case(task: PictureTask) -> dict[str, str]:
     """Draw each label or region of one case; returns the file of each that there is something to see of."""
-    reference, prediction = (read_label_map(file, task.reader) for file in (task.reference, task.prediction))
-    spacing = require_same_grid(reference, prediction)
+    prediction, reference = (read_label_map(file, task.reader) for file in (task.prediction, task.reference))
+    spacing = require_same_grid(prediction, reference)
     valid = None if task.ignore_label is None else ~reference.mask(task.ignore_label)
     image = None if task.image is None else read_array([task.image], task.reader, "image")[0][0]
     drawn = {}

@@ -98,8 +98,8 @@ def _execute(run: Run) -> dict[str, Any]:
                 mirroring=run.mirroring)
     tell("evaluating")
     plans, dataset = (json.loads((model / name).read_text()) for name in ("plans.json", "dataset.json"))
-    summary = evaluate_folder(raw / "labelsTs", run.folder / "predictions", run.folder / "evaluation",
-                              **dataset_settings(plans, dataset), processes=0)
+    summary = evaluate_folder(predictions=run.folder / "predictions", references=raw / "labelsTs",
+                              output=run.folder / "evaluation", **dataset_settings(plans, dataset), processes=0)
     if summary["failed"]:
         raise RuntimeError("These test images could not be evaluated: " + "; ".join(
             f"{case}: {why}" for case, why in summary["failed"].items()))

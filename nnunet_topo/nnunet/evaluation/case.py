@@ -15,8 +15,8 @@ from nnunet_topo.nnunet.evaluation.label_maps import Region, read_label_map, req
 class CaseTask:
     """All that a process needs to evaluate one case."""
 
-    reference: Path
     prediction: Path
+    reference: Path
     reader: Any
     regions: tuple[Region, ...]
     ignore_label: int | None
@@ -31,8 +31,8 @@ def evaluate_case(task: CaseTask) -> dict[str, Any]:
     Returns ``spacing`` of the axes that are left where a file is one slice, ``metrics``, and where there are any
     ``notes``, sentences on what a reader of the numbers should know.
     """
-    reference, prediction = (read_label_map(file, task.reader) for file in (task.reference, task.prediction))
-    spacing = require_same_grid(reference, prediction)
+    prediction, reference = (read_label_map(file, task.reader) for file in (task.prediction, task.reference))
+    spacing = require_same_grid(prediction, reference)
     if task.known_labels is not None:
         ignored = set() if task.ignore_label is None else {task.ignore_label}
         require_known_labels(reference, task.known_labels | ignored)

@@ -29,10 +29,10 @@ RECORDS = "nnunet_topo_evaluation"
 
 
 def evaluate_folder(
-    reference_folder: str | os.PathLike[str],
-    prediction_folder: str | os.PathLike[str],
-    output: str | os.PathLike[str],
     *,
+    predictions: str | os.PathLike[str],
+    references: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     labels_or_regions: Sequence[Region],
     file_ending: str,
     reader_writer: Any,
@@ -53,8 +53,8 @@ def evaluate_folder(
     and counts in no mean.
 
     Args:
-        reference_folder: true label maps.
-        prediction_folder: predicted label maps; may hold other files too.
+        predictions: folder of predicted label maps; may hold other files too.
+        references: folder of true label maps.
         output: folder of the results; made where needed.
         labels_or_regions: labels, or tuples of labels whose union is one mask.
         file_ending: of the label maps, with its dot.
@@ -76,8 +76,8 @@ def evaluate_folder(
     """
     regions = _checked_regions(labels_or_regions, ignore_label, known_labels)
     check_connectivity(connectivity)
-    references, predictions = Path(reference_folder), Path(prediction_folder)
-    names, missing = paired_files(references, predictions, file_ending, chill=chill, only=only)
+    predictions, references = Path(predictions), Path(references)
+    names, missing = paired_files(predictions, references, file_ending, chill=chill, only=only)
     settings: dict[str, Any] = {
         "metrics_code": code_fingerprint(CaseTask.__module__),
         "labels_or_regions": [str(region) for region in regions],
@@ -88,7 +88,7 @@ def evaluate_folder(
         "reader": type(reader_writer).__name__,
     }
     known = None if known_labels is None else frozenset(map(int, known_labels))
-    tasks = {name.removesuffix(file_ending): CaseTask(references / name, predictions / name, reader_writer, regions,
+    tasks = {name.removesuffix(file_ending): CaseTask(predictions / name, references / name, reader_writer, regions,
                                                       ignore_label, known, tuple(tolerances_mm), connectivity)
              for name in names}
     records, failed = _records(tasks, settings, Path(output) / RECORDS, processes)
@@ -117,11 +117,11 @@ def dataset_settings(plans: dict[str, Any], dataset: Mapping[str, Any]) -> dict[
 
 
 def paired_files(
-    references: Path, predictions: Path, ending: str, *, chill: bool = False, only: Collection[str] | None = None
+    predictions: Path, references: Path, ending: str, *, chill: bool = False, only: Collection[str] | None = None
 ) -> tuple[list[str], list[str]]:  # fmt: skip
     """The names that occur in both folders, and those without a prediction, which only ``chill`` allows."""
-    expected, given = ({file.name for file in files_of(folder, ending) if only is None or file.name in only}
-                       for folder in (references, predictions))  # fmt: skip
+    given, expected = ({file.name for file in files_of(folder, ending) if only is None or file.name in only}
+                       for folder in (predictions, references))  # fmt: skip
     for folder, files in ((references, expected), (predictions, given)):
         if not files:
             raise ValueError(f"The folder {folder} holds no file that ends in {ending}.")

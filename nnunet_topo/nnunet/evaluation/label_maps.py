@@ -57,7 +57,7 @@ def read_label_map(file: Path, reader: Any) -> LabelMap:
     return LabelMap(file, whole_numbers(array[0], file), grid)
 
 
-def require_same_grid(reference: LabelMap, prediction: LabelMap) -> tuple[float, ...]:
+def require_same_grid(prediction: LabelMap, reference: LabelMap) -> tuple[float, ...]:
     """The spacing of both label maps; ValueError where :func:`nnunet_topo.grids.difference` sees one.
 
     A 3D TIFF without a spacing file has the other's spacing.

@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from nnunet_topo.files import files_of
 from nnunet_topo.homology import betti_numbers
+from nnunet_topo.homology.masks import connectivity_in_words
 from nnunet_topo.metrics import dice
 from nnunet_topo.nnunet.evaluation.label_maps import read_label_map, require_same_grid
-
-CONNECTIVITY = {2: "foreground 8, background 4", 3: "foreground 26, background 6"}
 
 
 def reader_of(model: Path) -> Any:
@@ -27,13 +26,13 @@ def reader_of(model: Path) -> Any:
 
 
 def score_predictions(
-    references: Path, predictions: Path, model: Path, *, labels: Sequence[int] = (1,)
+    *, predictions: Path, references: Path, model: Path, labels: Sequence[int] = (1,)
 ) -> list[dict[str, Any]]:
     """One row for each case and label: Dice, Betti numbers of both masks, and their absolute differences.
 
     Args:
-        references: folder of true label maps; each must have a prediction of the same name.
         predictions: folder of predicted label maps.
+        references: folder of true label maps; each must have a prediction of the same name.
         model: the trained model's folder, whose dataset.json and plans.json say how files are read.
         labels: label values to score.
 
@@ -51,7 +50,7 @@ def score_predictions(
     rows = []
     for file in tqdm(files, desc=f"Scoring {predictions.name}"):
         truth, prediction = read_label_map(file, reader), read_label_map(predictions / file.name, reader)
-        require_same_grid(truth, prediction)
+        require_same_grid(prediction, truth)
         for label in labels:
             rows.append({"case": file.name.removesuffix(ending), "label": label}
                         | _scores(prediction.mask(label), truth.mask(label)))
@@ -76,4 +75,4 @@ def mean_table(rows_of: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     for name, rows in rows_of.items():
         means = [float(np.nanmean([row.get(column, np.nan) for row in rows])) for column in columns]
         lines.append(f"| {name} | {len(rows)} | {means[0]:.3f} | " + " | ".join(f"{m:.2f}" for m in means[1:]) + " |")
-    return "\n".join(lines) + f"\n\nBetti numbers at connectivity {CONNECTIVITY[dimension]}."
+    return "\n".join(lines) + f"\n\nBetti numbers at connectivity {connectivity_in_words(dimension)}."

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_topo.files import written_at_once
-from nnunet_topo.homology.masks import Connectivity, neighbours
+from nnunet_topo.homology.masks import Connectivity, connectivity_in_words
 from nnunet_topo.statistics import count, mean, spread
 
 SUMMARIES = ("summary_topology.json", "summary_topology.csv")
@@ -59,7 +59,7 @@ def summarise(cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -
 
 
 def _connectivity(axes: int, side: Connectivity) -> dict[str, str]:
-    pair = "foreground {}, background {}".format(*neighbours(axes, side))
+    pair = connectivity_in_words(axes, side)
     return {"Betti numbers, components": pair,
             "Betti matching": pair + (", published form" if side == "background" else "")}
 

@@ -12,8 +12,7 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_topo.fingerprint import LabelFingerprint, measure_labels
-from nnunet_topo.fingerprint.labels import Case, Measure
+from nnunet_topo.fingerprint import Case, LabelFingerprint, Measure, measure_labels
 from nnunet_topo.nnunet.training.terms import Term
 
 

@@ -36,7 +36,8 @@ def write_validation_summary(trainer: Any) -> None:
 def _evaluate(trainer: Any, folder: Path) -> dict[str, Any]:
     settings = dataset_settings(trainer.plans_manager.plans, trainer.dataset_json)
     summary = evaluate_folder(
-        Path(trainer.preprocessed_dataset_folder_base) / "gt_segmentations", folder, folder, **settings,
+        predictions=folder, references=Path(trainer.preprocessed_dataset_folder_base) / "gt_segmentations",
+        output=folder, **settings,
         only=[file.name for file in files_of(folder, settings["file_ending"])], processes=default_num_processes,
     )  # fmt: skip
     shutil.rmtree(folder / RECORDS, ignore_errors=True)  # predictions are written anew each time
