@@ -1,12 +1,9 @@
-"""Packaging; what every tool needs to know stands in pyproject.toml."""
+"""What pyproject.toml cannot say: the trainers' folder, a command for each file, and the line that finds trainers."""
 
-import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
-
-HERE = Path(__file__).parent
 
 # The one line of nnunet_topo.pth, run at every start of the interpreter: it lets nnU-Net find our trainers. It never
 # fails, and it forgets the package again, so that a checkout in the working folder still comes before an installed one.
@@ -36,30 +33,10 @@ class BuildPy(build_py):
 if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer is the root of a checkout
     packages = find_packages(include=["nnunet_topo", "nnunet_topo.*"])
     setup(
-        name="nnunet_topo",
-        version=re.search(r'__version__ = "(.+)"', (HERE / "nnunet_topo" / "__init__.py").read_text())[1],
-        description="Topology losses as nnU-Net trainers, with skeletons, homology, metrics and registration",
-        long_description=(HERE / "README.md").read_text(encoding="utf-8"),
-        long_description_content_type="text/markdown",
-        author="nnunet_topo developers",
-        license_expression="Apache-2.0",
-        license_files=["LICENSE"],
-        python_requires=">=3.10",
         packages=[*packages, "nnunet_topo.trainers"],
-        package_data={"nnunet_topo.skeletons": ["tables/*.xz"], "nnunet_topo.report": ["page/*"]},
+        package_data={"nnunet_topo": ["py.typed"], "nnunet_topo.skeletons": ["tables/*.xz"],
+                      "nnunet_topo.report": ["page/*"]},
         package_dir={"nnunet_topo": "nnunet_topo", "nnunet_topo.trainers": "trainers"},
-        install_requires=[
-            *["nnunetv2>=2.8,<3", "torch", "SimpleITK", "batchgenerators", "dynamic-network-architectures"],
-            *["gudhi", "numba", "numpy", "scipy", "connected-components-3d", "matplotlib", "tqdm"],
-            *["networkx", "pillow", "jinja2", "markupsafe", "pydantic>=2.5", "annotated-types", "scikit-image"],
-        ],
-        extras_require={
-            "test": [
-                *["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "selenium", "submitit", "PyYAML"],
-                *["ruff", "mypy", "pip>=22.3", "setuptools>=77"],
-            ],
-            "study": ["submitit", "PyYAML"],
-        },
         entry_points={
             "console_scripts": [
                 f"nnUNetv2_topo_{command} = nnunet_topo.commands.{command}:main"

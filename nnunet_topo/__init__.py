@@ -4,4 +4,4 @@ Kept empty on purpose: it is imported at every start of the interpreter by ``nnu
 imported here.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -184,6 +185,7 @@ def not_there_once(mutation: Mutation, repository: Path = REPOSITORY) -> str:
 
 
 def main(words: list[str]) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell, and then by all
     chosen = [mutation for mutation in MUTATIONS if not words or any(word in mutation.name for word in words)]
     if not chosen:
         print(f"No mutation is named by {', '.join(words)}. There are: {', '.join(m.name for m in MUTATIONS)}.")

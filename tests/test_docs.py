@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import nnunet_topo
 from nnunet_topo.homology import betti_matching, betti_numbers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,3 +57,10 @@ def test_post_processing_in_the_picture_brings_pieces_to_those_of_the_label(tmp_
     assert betti_numbers(prediction)[0] > 20 and betti_numbers(cleaned)[0] == betti_numbers(reference)[0] == 1
     script.draw(tmp_path / "postprocessing.png")
     assert (tmp_path / "postprocessing.png").stat().st_size < 100_000
+
+
+def test_one_version_stands_in_the_package_the_citation_and_at_the_top_of_the_changelog():
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    versions = re.findall(r"\d+\.\d+\.\d+", " ".join(headings))
+    assert versions[0] == nnunet_topo.__version__ and len(set(versions)) == len(headings)
+    assert f"\nversion: {nnunet_topo.__version__}\n" in (ROOT / "CITATION.cff").read_text()

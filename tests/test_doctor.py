@@ -70,7 +70,7 @@ def test_trainers_that_nnunet_does_not_find_give_one(
 
 def test_missing_packages_are_reported_without_a_traceback() -> None:
     code = (
-        "import sys; sys.modules.update(torch=None, nnunetv2=None, numba=None, gudhi=None, SimpleITK=None);"
+        "import sys; sys.modules.update(torch=None, nnunetv2=None, numba=None, SimpleITK=None);"
         "from nnunet_topo.commands.doctor import main; sys.exit(main([]))"
     )
     finished = subprocess.run(
@@ -79,7 +79,6 @@ def test_missing_packages_are_reported_without_a_traceback() -> None:
     assert finished.returncode == 1 and finished.stderr == ""
     for name in ("torch", "nnunetv2", "SimpleITK", "numba"):
         assert f"[WRONG] {name:20} not installed\n" in finished.stdout
-    assert f"[note]  {'gudhi':20} not installed\n" in finished.stdout
     assert '-> Install it: pip install "nnunetv2>=2.8"' in finished.stdout
 
 

@@ -42,23 +42,23 @@ class Check:
     needed: bool = True
 
 
-def check_package(name: str, module: str, *, needed: bool = True, minimum: tuple[int, ...] = ()) -> Check:
+def check_package(name: str, module: str, *, minimum: tuple[int, ...] = ()) -> Check:
     """The package is installed, can be imported and is no older than ``minimum``."""
     at_least = f'"{name}>={".".join(map(str, minimum))}"' if minimum else name
     try:
         imported = import_quietly(module)
     except ModuleNotFoundError as error:
         if error.name == module:
-            return Check(name, False, "not installed", f"Install it: pip install {at_least}", needed)
+            return Check(name, False, "not installed", f"Install it: pip install {at_least}")
         mend = f"Install what it misses: pip install {error.name}"
-        return Check(name, False, f"broken: {reason(error)}", mend, needed)
+        return Check(name, False, f"broken: {reason(error)}", mend)
     except Exception as error:  # a broken installation may raise anything
         mend = f"Install it anew: pip install --force-reinstall {at_least}"
-        return Check(name, False, f"cannot be imported: {reason(error)}", mend, needed)
+        return Check(name, False, f"cannot be imported: {reason(error)}", mend)
     version = version_of(name, imported)
     if minimum and tuple(map(int, re.findall(r"\d+", version)[: len(minimum)] or minimum)) < minimum:
-        return Check(name, False, f"{version} is too old", f"Update it: pip install --upgrade {at_least}", needed)
-    return Check(name, True, version, needed=needed)
+        return Check(name, False, f"{version} is too old", f"Update it: pip install --upgrade {at_least}")
+    return Check(name, True, version)
 
 
 def check_device() -> Check:
@@ -219,7 +219,6 @@ def all_checks() -> Iterator[Check]:
         lambda: check_package("nnunetv2", "nnunetv2", minimum=(2, 8)),
         lambda: check_package("SimpleITK", "SimpleITK"),
         lambda: check_package("numba", "numba"),
-        lambda: check_package("gudhi", "gudhi", needed=False),
         check_numba_cache,
         check_device,
         check_skeletons,
