@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_topo.commands.arguments import add_processes, processes_of
+from nnunet_topo.commands.arguments import add_processes, count, processes_of
 from nnunet_topo.commands.guard import guarded
 
 if TYPE_CHECKING:
-    from nnunet_topo.postprocessing import Operations, Postprocessing
+    from nnunet_topo.postprocessing import Postprocessing
 
 METRICS = ("betti_matching_error", "betti_error")
 TOLERANCE, TOLERANCE_CLDICE = 0.002, 0.01
+PICTURES_SHOWN = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,28 +36,38 @@ def _find(options: argparse.Namespace) -> int:
         raise ValueError(f"-o is a file here, for the settings; {output} is a folder.")
     if not output.resolve().parent.is_dir():
         raise ValueError(f"The folder {output.resolve().parent} of -o does not exist. Make it first.")
+    page = output.with_suffix(".html")
+    if options.report and page == output:
+        raise ValueError(f"The page of --report would be written over the settings, {output}. Give -o another ending, "
+                         "such as .json.")
     dataset = dataset_of(options.djfile or folders[0] / "dataset.json", options.pfile or folders[0] / "plans.json")
-    settings = find_postprocessing(options.labels, folders, scheme=dataset.scheme, file_ending=dataset.file_ending,
-                                   reader_writer=dataset.reader_writer, processes=processes_of(options),
-                                   metric=options.metric,
+    reading = {"scheme": dataset.scheme, "file_ending": dataset.file_ending, "reader_writer": dataset.reader_writer,
+               "processes": processes_of(options)}
+    settings = find_postprocessing(options.labels, folders, **reading, metric=options.metric,
                                    tolerances=Tolerances(options.tolerance, options.tolerance_cldice))
+    undrawn: dict[str, str] = {}
+    if options.report:
+        from nnunet_topo.commands.postprocessing_report import write_report
+
+        undrawn = write_report(page, settings, folders, Path(options.labels), **reading, pictures=options.pictures)
     write_postprocessing(output, settings)
     print(_text(settings))
-    print(f"\nWritten: {output}. Apply it by nnUNetv2_topo_apply_postprocessing INPUT OUTPUT -pp {output}")
-    return 0
+    print(f"\nWritten: {output}{f' and {page}' if options.report else ''}. Apply it by "
+          f"nnUNetv2_topo_apply_postprocessing INPUT OUTPUT -pp {output}")
+    for case, why in undrawn.items():
+        print(f"Error: {case} could not be drawn: {why}", file=sys.stderr)
+    return int(bool(undrawn))
 
 
 def _text(settings: Postprocessing) -> str:
     """What was chosen and what it gains, label by label and image by image."""
-    from nnunet_topo.postprocessing.settings import UNITS
-
     chosen: Mapping[str, Any] = settings.chosen or {}
     lines = [f"{chosen['images']} image(s), {chosen['metric']}"]
     if not chosen["probabilities"]:
         lines.append("There are no probabilities (.npz), so gaps were not searched; validate with --npz to have them.")
     for name, operations in zip(settings.names, settings.operations, strict=True):
         gains = chosen["regions"][name]
-        lines += ["", f"{name}: {_in_words(operations, UNITS[settings.axes])}", "",
+        lines += ["", f"{name}: {operations.in_words(settings.axes)}", "",
                   "| | error | by dimension | Dice | clDice |", "|---|---|---|---|---|"]
         for row, title in (("predicted", "predicted"), ("post_processed", "post-processed"),
                            ("leave_one_out", "leave-one-out")):
@@ -68,24 +79,6 @@ def _text(settings: Postprocessing) -> str:
         lines += [f"| {image} | {scores['predicted']['error']} | {scores['post_processed']['error']} | "
                   f"{scores['leave_one_out']['error']} |" for image, scores in gains["images"].items()]
     return "\n".join(lines)
-
-
-def _in_words(operations: Operations, unit: str) -> str:
-    if operations.neutral:
-        return "nothing was chosen, for nothing lowers the error by more than chance within the tolerances"
-    specks = [part for part, there in (
-        (f"smaller than {operations.specks_smaller_than:g} {unit}", operations.specks_smaller_than > 0),
-        (f"nowhere likelier than {operations.specks_peak_below:g}", operations.specks_peak_below > 0)) if there]
-    parts = [f"close gaps (tau {operations.gaps_tau:g})"] if operations.gaps_tau < 0.5 else []
-    if specks:
-        parts.insert(0 if operations.order == "specks_first" else 1, f"drop pieces {' or '.join(specks)}")
-    if operations.holes_smaller_than > 0:
-        parts.append(f"fill holes smaller than {operations.holes_smaller_than:g} {unit}")
-    if operations.tunnels_smaller_than > 0:
-        parts.append(f"close tunnels by plugs smaller than {operations.tunnels_smaller_than:g} {unit}")
-    if operations.pieces is not None:
-        parts.append(f"keep the {operations.pieces} largest piece(s)")
-    return ", then ".join(parts)
 
 
 def _share(value: float | None) -> str:
@@ -113,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"[OPTIONAL] by how much mean Dice may fall. Default: {TOLERANCE}")
     parser.add_argument("--tolerance_cldice", type=_tolerance, default=TOLERANCE_CLDICE,
                         help=f"[OPTIONAL] by how much mean clDice may fall. Default: {TOLERANCE_CLDICE}")
+    parser.add_argument("--report", action="store_true",
+                        help="[OPTIONAL] also write a page for the browser, with the ending .html beside the output "
+                        "file: the gains, and pictures of the worst images before and after with what was added and "
+                        "removed")
+    parser.add_argument("--pictures", type=count, default=PICTURES_SHOWN,
+                        help="[OPTIONAL] number of images, the worst first, of which the report has pictures, for each "
+                        f"label. Default: {PICTURES_SHOWN}")
     return parser
 
 

@@ -53,6 +53,26 @@ class Operations:
     def needs_probabilities(self) -> bool:
         return self.gaps_tau < 0.5 or self.specks_peak_below > 0
 
+    def in_words(self, axes: int) -> str:
+        """What is done one after the other; sizes are of images of so many axes."""
+        unit = UNITS[axes]
+        if self.neutral:
+            return "nothing was chosen, for nothing lowers the error by more than chance within the tolerances"
+        specks = [part for part, there in (
+            (f"smaller than {self.specks_smaller_than:g} {unit}", self.specks_smaller_than > 0),
+            (f"nowhere likelier than {self.specks_peak_below:g}", self.specks_peak_below > 0)) if there]
+        thick = ", as thick as what they join" if self.gaps_thick else ""
+        parts = [f"close gaps (tau {self.gaps_tau:g}{thick})"] if self.gaps_tau < 0.5 else []
+        if specks:
+            parts.insert(0 if self.order == "specks_first" else 1, f"drop pieces {' or '.join(specks)}")
+        if self.holes_smaller_than > 0:
+            parts.append(f"fill holes smaller than {self.holes_smaller_than:g} {unit}")
+        if self.tunnels_smaller_than > 0:
+            parts.append(f"close tunnels by plugs smaller than {self.tunnels_smaller_than:g} {unit}")
+        if self.pieces is not None:
+            parts.append(f"keep the {self.pieces} largest piece(s)")
+        return ", then ".join(parts)
+
 
 @dataclass(frozen=True)
 class Postprocessing:

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from nnunet_topo.files import written_at_once
 from nnunet_topo.homology import betti_numbers
@@ -18,9 +21,10 @@ from nnunet_topo.homology.masks import connectivity_in_words
 from nnunet_topo.metrics import betti_error, dice
 from nnunet_topo.metrics.masks import check_masks
 from nnunet_topo.metrics.topology_errors import TopologyErrors, topology_errors
-from nnunet_topo.report.error_painting import draw_errors, legend_handles, paint, project
+from nnunet_topo.report.error_painting import BACKGROUND, BOTH, draw_errors, legend_handles, paint, project
 
 _OUTLINE = "#35E0A1"
+ADDED, REMOVED = "#35E0A1", "#FF5FC4"
 _PANEL, _SPACE, _TITLE, _TEXT, _LINE = 3.8, 0.15, 0.35, 0.85, 0.2  # inches
 _DIMENSIONS = (("piece", "pieces"), ("loop", "loops"), ("cavity", "cavities"))
 
@@ -38,11 +42,7 @@ def topology_figure(
     none.
     """
     _check(predictions, reference, image, spacing)
-    sizes = np.ones(reference.ndim) if spacing is None else np.asarray(spacing, dtype=float)
-    axis = _projection_axis(reference)
-    rows, columns = (k for k in range(reference.ndim) if k != axis)
-    aspect = float(sizes[rows] / sizes[columns])
-    height_to_width = aspect * reference.shape[rows] / reference.shape[columns]
+    axis, aspect, height_to_width = _view(reference, spacing)
     legend_columns = 3 if len(predictions) > 1 else 2
     legend_height = _LINE * (math.ceil((1 + len(legend_handles())) / legend_columns) + 2)
     figure, panels = _empty_panels(1 + len(predictions), height_to_width, legend_height)
@@ -53,9 +53,44 @@ def topology_figure(
         errors = topology_errors(prediction, reference)
         _draw_errors(panel, prediction, reference, errors, axis, aspect)
         _write(panel, name, _scores(prediction, reference, errors))
-    _draw_legend(figure, legend_columns, legend_height, reference.ndim, axis)
+    handles = [Line2D([], [], color=_OUTLINE, label="outline of the reference in the image"), *legend_handles()]
+    _draw_legend(figure, handles, legend_columns, legend_height, reference.ndim, axis)
     with written_at_once(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
+
+
+def postprocessing_figure(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], reference: NDArray[np.bool_],
+    path: str | os.PathLike[str], *, spacing: Sequence[float] | None = None,
+) -> None:  # fmt: skip
+    """Write a PNG of a mask before and after post-processing with its topological errors, and of what has changed.
+
+    The boolean masks (*S) are 2D or 3D and shown as :func:`topology_figure` does. What was added and what was removed
+    have a colour each, and a ring is around each place where something was added, since bridges are thin.
+    """
+    masks = {"Predicted": before, "Post-processed": after}
+    _check(masks, reference, reference, spacing)
+    axis, aspect, height_to_width = _view(reference, spacing)
+    handles = [Patch(color=ADDED, label="added"), Patch(color=REMOVED, label="removed"), *legend_handles()]
+    legend_height = _LINE * (math.ceil(len(handles) / 3) + 2)
+    figure, panels = _empty_panels(3, height_to_width, legend_height)
+    for panel, (name, mask) in zip(panels, masks.items(), strict=False):
+        errors = topology_errors(mask, reference)
+        _draw_errors(panel, mask, reference, errors, axis, aspect)
+        _write(panel, name, _scores(mask, reference, errors))
+    _draw_changes(panels[2], before, after, axis, aspect)
+    _draw_legend(figure, handles, 3, legend_height, reference.ndim, axis)
+    with written_at_once(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _view(reference: NDArray[np.bool_], spacing: Sequence[float] | None) -> tuple[int | None, float, float]:
+    """The axis of the projection, and the height of a pixel and of the picture to their widths."""
+    sizes = np.ones(reference.ndim) if spacing is None else np.asarray(spacing, dtype=float)
+    axis = _projection_axis(reference)
+    rows, columns = (k for k in range(reference.ndim) if k != axis)
+    aspect = float(sizes[rows] / sizes[columns])
+    return axis, aspect, aspect * reference.shape[rows] / reference.shape[columns]
 
 
 def _empty_panels(count: int, height_to_width: float, legend: float) -> tuple[Figure, list[Axes]]:
@@ -89,6 +124,27 @@ def _draw_errors(
     draw_errors(panel, errors, axis)
 
 
+def _draw_changes(
+    panel: Axes, before: NDArray[np.bool_], after: NDArray[np.bool_], axis: int | None, aspect: float
+) -> None:  # fmt: skip
+    changes = {"added": (after & ~before, ADDED), "removed": (before & ~after, REMOVED)}
+    kept = project(before & after, axis)
+    picture = np.full((*kept.shape, 3), to_rgb(BACKGROUND))
+    picture[kept] = to_rgb(BOTH)
+    lines = []
+    for word, (mask, colour) in changes.items():
+        picture[project(mask, axis)] = to_rgb(colour)
+        places, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+        voxels = _counted(int(np.count_nonzero(mask)), *(("pixel", "pixels") if axis is None else ("voxel", "voxels")))
+        lines.append(f"{voxels} {word}" + (f" in {_counted(count, 'place', 'places')}" if count else ""))
+        if word == "added" and count:
+            middles = np.array(ndimage.center_of_mass(mask, places, range(1, count + 1)))
+            rows, columns = (middles if axis is None else np.delete(middles, axis, 1)).T
+            panel.plot(columns, rows, "o", markersize=9, markerfacecolor="none", markeredgecolor=colour)
+    panel.imshow(picture, aspect=aspect, interpolation="nearest")
+    _write(panel, "What was changed", lines)
+
+
 def _scores(prediction: NDArray[np.bool_], reference: NDArray[np.bool_], errors: TopologyErrors) -> list[str]:
     counts = errors.counts
     segments = _counted(counts["missed_segments"], "missed segment", "missed segments")
@@ -111,11 +167,12 @@ def _write(panel: Axes, name: str, lines: list[str]) -> None:
     )  # fmt: skip
 
 
-def _draw_legend(figure: Figure, columns: int, top: float, dimensions: int, axis: int | None) -> None:
-    handles = [Line2D([], [], color=_OUTLINE, label="outline of the reference in the image"), *legend_handles()]
+def _draw_legend(
+    figure: Figure, handles: Sequence[Line2D | Patch], columns: int, top: float, dimensions: int, axis: int | None
+) -> None:  # fmt: skip
     width, height = figure.get_size_inches()
     figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(_SPACE / width, top / height), borderaxespad=0,
+        handles=list(handles), loc="upper left", bbox_to_anchor=(_SPACE / width, top / height), borderaxespad=0,
         ncols=columns, fontsize=9, frameon=False, handlelength=1.4, columnspacing=2.0,
     )  # fmt: skip
     names = "b0 pieces, b1 loops" + ", b2 cavities" * (dimensions == 3)
