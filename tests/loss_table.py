@@ -16,9 +16,11 @@ from nnunet_topo.losses import (
     CbDiceLoss,
     ClCELoss,
     ClDiceLoss,
+    CriticalComponentsLoss,
     MIPLoss,
     SCNPLoss,
     SkeletonRecallLoss,
+    TopographLoss,
     TopoLoss,
     WarpingLoss,
 )
@@ -64,6 +66,8 @@ ROWS = [
     Row("cbDice", CbDiceLoss, asymmetric=THINNING, gradcheck="its weights are piecewise constant"),
     Row("TopoLoss", TopoLoss, gradcheck={"normalised": False}),
     Row("Warping", WarpingLoss, asymmetric="of equally near voxels it takes the first in the order of the axes"),
+    Row("Topograph", TopographLoss),
+    Row("critical components", CriticalComponentsLoss, free={"filled": "it sees components, no holes"}),
 ]
 
 

@@ -36,6 +36,14 @@ class Mutation:
 
 
 MUTATIONS = [
+    Mutation("Euler numbers of critical regions", "nnunet_topo/homology/_error_regions.py",
+             "        critical[region] |= change[region] != 0\n",
+             "        pass\n",
+             "test_error_regions.py::test_by_hand_in_3d_tunnels_are_seen_by_their_euler_numbers"),
+    Mutation("what a crossing does not join", "nnunet_topo/homology/_runs.py",
+             "                if masked == 2:\n",
+             "                if masked >= 2:\n",
+             "test_error_regions.py::test_critical_regions_are_the_authors"),
     Mutation("half precision is raised", "nnunet_topo/losses/_common.py",
              "        probabilities = probabilities.float()\n",
              "        pass\n",

@@ -23,7 +23,7 @@ CASES = [(file.stem, configuration) for file in sorted(TRAINERS.glob("nnUNetTrai
          and (configuration != "2d" or file.stem not in ONLY_3D)]
 AT_ONCE = {"start_epoch": 0, "ramp_epochs": 0}
 SETTINGS = {"betti_matching": {**AT_ONCE, "crop_3d": 16, "crop_2d": 24}, "warping": AT_ONCE,
-            "topo": {**AT_ONCE, "crop_3d": 16, "crop_2d": 24}}
+            "topo": {**AT_ONCE, "crop_3d": 16, "crop_2d": 24}, "topograph": AT_ONCE, "critical_components": AT_ONCE}
 
 
 @pytest.fixture

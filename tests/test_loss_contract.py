@@ -128,7 +128,7 @@ def test_batch_wise_sums_over_the_processes_of_a_distributed_training(row, axes,
 @every([row for row in ROWS if hasattr(row.loss, "start")])
 def test_what_looks_at_single_images_works_in_the_background(row, axes, monkeypatch):
     loss, (logits, target, _) = row.build().loss, batch(axes)
-    module, go_on = sys.modules[row.loss.__module__], threading.Event()
+    module, go_on = sys.modules[row.loss.start.__module__], threading.Event()
     in_background = module.in_background
 
     def waiting(function, *arguments, **options):

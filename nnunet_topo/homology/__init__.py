@@ -1,7 +1,7 @@
 """Homology of masks and of probability maps on the pixel or voxel grid."""
 
 from nnunet_topo.homology.betti import betti_numbers
-from nnunet_topo.homology.error_regions import WrongRegions, critical_components, critical_regions
+from nnunet_topo.homology.error_regions import Outside, WrongRegions, critical_components, critical_regions
 from nnunet_topo.homology.image_matching import BettiMatching, DimensionMatching, Pairs, betti_matching, betti_matchings
 from nnunet_topo.homology.mask_matching import matched_betti_numbers
 from nnunet_topo.homology.masks import Connectivity, check_connectivity
@@ -12,6 +12,7 @@ __all__ = [
     "BettiMatching",
     "Connectivity",
     "DimensionMatching",
+    "Outside",
     "Pairs",
     "Persistence",
     "WrongRegions",

@@ -4,10 +4,12 @@ from nnunet_topo.losses.betti_matching import BettiMatchingLoss
 from nnunet_topo.losses.cb_dice import CbDiceLoss, cb_dice_loss
 from nnunet_topo.losses.cl_ce import ClCELoss, cl_ce_loss
 from nnunet_topo.losses.cl_dice import ClDiceLoss, cl_dice_loss
+from nnunet_topo.losses.critical_components import CriticalComponentsLoss
 from nnunet_topo.losses.mip import MIPLoss, mip_loss
 from nnunet_topo.losses.scnp import SCNPLoss, scnp_logits
 from nnunet_topo.losses.skeleton_recall import SkeletonRecallLoss, skeleton_recall_loss
 from nnunet_topo.losses.topo import TopoLoss
+from nnunet_topo.losses.topograph import TopographLoss
 from nnunet_topo.losses.warping import WarpingLoss
 
 __all__ = [
@@ -15,10 +17,12 @@ __all__ = [
     "CbDiceLoss",
     "ClCELoss",
     "ClDiceLoss",
+    "CriticalComponentsLoss",
     "MIPLoss",
     "SCNPLoss",
     "SkeletonRecallLoss",
     "TopoLoss",
+    "TopographLoss",
     "WarpingLoss",
     "cb_dice_loss",
     "cl_ce_loss",

@@ -12,24 +12,17 @@ An error that does no harm to the topology, such as a shifted border, has no cri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from nnunet_topo.homology import critical_voxels
-from nnunet_topo.kernels.threads import cores, over_threads
-from nnunet_topo.losses._common import check_arguments, masked
-from nnunet_topo.losses._images import as_columns, check_numbers, images, in_background
 from nnunet_topo.losses._ranges import Threads
+from nnunet_topo.losses._wrong_voxels import Weighted, WrongVoxelsLoss, size_of
 
-_EPSILON = 1e-7  # where a probability has been rounded to 0 or 1
 
-
-class WarpingLoss(nn.Module):
+class WarpingLoss(WrongVoxelsLoss):
     """Warping loss, called as ``term(probabilities, target, valid=None)``.
 
     The masks are warped on the CPU, all samples and classes in parallel threads; the time grows with the number of
@@ -61,69 +54,21 @@ class WarpingLoss(nn.Module):
         connectivity: Literal["foreground", "background"] = "foreground",
         threads: Threads | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__("Warping", threads)
         if connectivity not in ("foreground", "background"):
             raise ValueError(f"connectivity must be 'foreground' or 'background', got {connectivity!r}.")
-        check_numbers(threads)
         self.normalised = normalised
         self.connectivity = connectivity
-        self.threads = threads
 
     @classmethod
     def reference(cls) -> WarpingLoss:
         """The authors' mean over all voxels and their connectivity."""
         return cls(normalised=False, connectivity="background")
 
-    def forward(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-        return self.start(probabilities, target, valid)()
-
-    def start(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Callable[[], Tensor]:
-        """Begin the warping in the background; the function that comes back waits for it and returns the loss."""
-        check_arguments("Warping", probabilities, target, valid)
-        target = target if target.dtype == torch.bool else target > 0.5
-        probabilities, target = masked(probabilities, target, valid)
-        predictions = images(probabilities, False, False)
-        first = (predictions.detach() > 0.5).cpu().numpy()
-        second = target.flatten(0, 1).cpu().numpy()
-        future = in_background(_all_critical_voxels, first, second, self.connectivity, self.threads)
-
-        def finish() -> Tensor:
-            return self._mean_cross_entropy(predictions, first, second, future.result())
-
-        return finish
-
-    def _mean_cross_entropy(
-        self, predictions: Tensor, first: NDArray[np.bool_], second: NDArray[np.bool_], critical: Sequence[NDArray]
-    ) -> Tensor:
-        """Mean over images (N, *S) of the cross-entropy at their critical voxels, given the masks of both sides."""
-        rows: list[tuple[NDArray, ...]] = []
-        size = second[0].size
-        for i, (prediction, target, places) in enumerate(zip(first, second, critical, strict=True)):
-            foreground = int(prediction.sum()) + int(target.sum())
-            scale = ((1 + len(places)) * (1 + foreground)) ** 0.5 if self.normalised else size
-            rows.append((places + i * size, target.ravel()[places].astype(np.float32),
-                         np.full(len(places), 1 / (scale * len(second)))))
-        voxels, targets, weights = as_columns(rows, predictions)
-        values = predictions.flatten()[voxels]
-        right = torch.where(targets > 0, values, 1 - values)
-        return -(weights * torch.log(right * (1 - _EPSILON) + _EPSILON)).sum()  # 0 where right is 1
-
-    def compile_kernels(self, axes: int) -> None:
-        """Compile what a call needs for images of so many axes, or read it from the disk; see the trainer."""
-        masks = np.random.default_rng(0).random((2, *(8,) * axes)) > 0.5
-        critical_voxels(masks[0], masks[1], self.connectivity)
+    def weighted_voxels(self, prediction: NDArray[np.bool_], target: NDArray[np.bool_]) -> Weighted:
+        voxels = np.flatnonzero(critical_voxels(prediction, target, self.connectivity))
+        size = size_of(len(voxels), prediction, target) if self.normalised else target.size
+        return voxels, np.full(len(voxels), 1 / size)
 
     def extra_repr(self) -> str:
         return f"normalised={self.normalised}, connectivity={self.connectivity!r}, threads={self.threads}"
-
-
-def _all_critical_voxels(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], connectivity: Literal["foreground", "background"],
-    threads: int | None,
-) -> list[NDArray[np.int64]]:
-    """Indices into each flattened image."""
-
-    def places(prediction: NDArray[np.bool_], target: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.flatnonzero(critical_voxels(prediction, target, connectivity))
-
-    return over_threads(places, first, second, threads=threads or cores())
