@@ -50,10 +50,10 @@ def critical_regions(
     also if it changes that mask's Euler number. Voxels belong to one region where they share a face, or else an edge or
     a corner around which all other voxels are in no mask.
 
-    No region that is not critical changes a Betti number of the mask it is added to, and its components and cavities
-    (in 2D holes) are those of before. In 2D that is all: where no region is critical, prediction and target have the
-    homotopy type of their union. In 3D a region is not seen that closes one tunnel and opens another, or changes a
-    knot. Warping does not judge regions but voxels, and one at a time: :func:`nnunet_topo.homology.critical_voxels`.
+    A region that is not critical changes no Betti number of the mask it is added to, whose components and cavities (in
+    2D holes) stay as they were. Where no region is critical, prediction, target and their union have the same Betti
+    numbers, and in 2D the same homotopy type. In 3D, a region is not seen that closes one tunnel and opens another, or
+    changes a knot. Warping judges no regions but voxels, one at a time: :func:`nnunet_topo.homology.critical_voxels`.
 
     Args:
         prediction, target: boolean arrays of one shape and of two or three axes.

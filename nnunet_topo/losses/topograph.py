@@ -22,9 +22,9 @@ class TopographLoss(WrongVoxelsLoss):
     """Topograph, called as ``term(probabilities, target, valid=None)``.
 
     Regions are found on the CPU, all samples and classes in parallel threads, in time that grows with the number of
-    voxels. Where no region is critical the loss is 0, and in 2D prediction and target then have the homotopy type of
-    their union. In 3D, where the authors' code does not go, their components and cavities are those of the union, and
-    no region changes the number of tunnels; one that closes a tunnel and opens another is not seen.
+    voxels. Where no region is critical the loss is 0, and prediction, target and their union have the same Betti
+    numbers, in 2D the same homotopy type. In 3D, where the authors' code does not go, a region that closes one tunnel
+    and opens another is not seen.
 
     Args of a call:
         probabilities: (B, C, *S) in [0, 1], foreground channels only, 2D or 3D.
