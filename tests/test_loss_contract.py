@@ -170,11 +170,12 @@ def test_the_gradient_is_the_derivative(row, axes):
 @every(ROWS)
 def test_half_precision_is_raised_and_the_value_is_float32_under_autocast(row, axes):
     loss, (logits, target, valid) = row.build().loss, batch(axes)
-    handed = logits.bfloat16() if takes_logits(row) else logits.sigmoid().bfloat16()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = loss(handed, target, valid)
-    assert result.dtype == torch.float32
-    assert torch.equal(result, loss(handed.float(), target, valid))
+    for dtype in (torch.bfloat16, torch.float16):
+        handed = (logits if takes_logits(row) else logits.sigmoid()).to(dtype)
+        with torch.autocast("cpu", dtype=dtype):
+            result = loss(handed, target, valid)
+        assert result.dtype == torch.float32
+        assert torch.equal(result, loss(handed.float(), target, valid))
 
 
 @every(ROWS)
