@@ -1,7 +1,7 @@
 """The published differentiable skeletonization in plain torch: what our fast version is measured against.
 
 M. J. Menten et al., "A skeletonization algorithm for gradient-based optimization", ICCV 2023 (arXiv 2309.02527),
-written anew from its mathematics. As in the authors' code, every test is a dense convolution or pooling of stride 2 on
+written again from its mathematics. As in the authors' code, every test is a dense convolution or pooling of stride 2 on
 the whole image, for each of the eight subfields of each iteration, all of it recorded by autograd; nothing here knows
 how much foreground there is. A 2D image is a volume of one slice. Values and gradients are those of the authors' code,
 also where the gradient is an artefact: ties of the minimum halve it, and see ``_euler_simple``.

@@ -9,10 +9,10 @@ with Warping, of which some 47 s and 150 s an iteration fall to the term (inferr
 iteration here is forward and backward of the term alone, from logits, on the CPU; 3,600 active iterations make as many
 hours of a training as an iteration takes seconds.
 
---plain images (0: none) also go through the same procedures in plain Python, written anew: tiles of 50 x 50 through
+--plain images (0: none) also go through the same procedures in plain Python, written again: tiles of 50 x 50 through
 gudhi, and a loop over wrong pixels that counts components of 3 x 3 pixels, by OpenCV if it is installed, else by
 SciPy. As TopoMortar does it, the background channel is the truth, so that nearly all pixels are wrong; "foreground" is
-the same loop with the error mended. Ours and plain run in one process, and are compared by the time of the processor,
+the same loop with the error fixed. Ours and plain run in one process, and are compared by the time of the processor,
 of all threads together, which other programs and the number of threads hardly change.
 """
 

@@ -61,7 +61,7 @@ def read_value(what: str, value: Any, hint: Any) -> Any:
     try:
         return _adapter(hint).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        for step in error.errors()[0]["loc"]:  # those that are no place in the value name a branch of the hint
+        for step in error.errors()[0]["loc"]:  # those that are not a place in the value name a branch of the hint
             with_it = isinstance(inner, (Mapping, list)) and step in (inner if isinstance(inner, Mapping)
                                                                      else range(len(inner)))
             inner = inner[step] if with_it else inner

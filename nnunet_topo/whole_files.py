@@ -94,7 +94,7 @@ def _require_voxels(start: bytes, length: int, what: str) -> None:
 
 
 def _nifti_bytes(start: bytes) -> tuple[int, bool]:
-    """The bytes that a NIfTI or Analyze header promises (0: it is none), and whether the voxels are in another file."""
+    """The bytes that a NIfTI or Analyze header promises (0: neither), and whether the voxels are in another file."""
     for order in "<>":
         if len(start) >= 348 and struct.unpack_from(order + "i", start)[0] == 348:
             dim, bits = struct.unpack_from(order + "8h", start, 40), struct.unpack_from(order + "h", start, 72)[0]
@@ -152,7 +152,7 @@ def _unpacked(file: BinaryIO, kind: int) -> tuple[bytes, int]:
 
 
 def _parts(file: BinaryIO, kind: int) -> Iterator[bytes]:
-    """The members of gzip that follow each other; what follows that is none of them is ignored, as by gzip itself."""
+    """The members of gzip that follow each other; what follows and is not one of them is ignored, as by gzip itself."""
     data = file.read(_CHUNK)
     while True:
         member = zlib.decompressobj(kind)

@@ -161,7 +161,7 @@ def test_a_number_in_use_is_refused(repository, nnunet, capsys, place):
 
 def test_numbers_that_nnunet_does_not_have_are_refused(repository, nnunet, capsys):
     assert main(["topomortar", str(repository), "-d", "995"]) == 1
-    assert "1000 is none of these" in capsys.readouterr().err
+    assert "1000 is not one of these" in capsys.readouterr().err
 
 
 def test_without_betti_numbers_there_is_no_check_of_them(repository, nnunet):

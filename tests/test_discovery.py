@@ -221,13 +221,13 @@ def test_wheel_is_enough_even_if_nnunet_is_reinstalled_after_it(
     assert found["nnUNetTrainer_1epoch"][0].startswith("nnunetv2.training.nnUNetTrainer.variants.training_length")
 
 
-def test_wheel_is_enough_beside_an_editable_nnunet_and_without_numba_and_gudhi(
+def test_wheel_is_enough_beside_an_editable_nnunet_and_without_numba(
     make_environment: Callable[..., Environment], nnunet_checkout: Path, wheel: Path
 ) -> None:
     environment = make_environment(wheel)
     environment.install("-e", nnunet_checkout)
     assert not (environment.site / "nnunetv2").exists()
-    (environment.site / "aa_missing.pth").write_text("import sys; sys.modules.update(numba=None, gudhi=None)\n")
+    (environment.site / "aa_missing.pth").write_text("import sys; sys.modules.update(numba=None)\n")
     found = environment.look_up(*OURS, "nnUNetTrainer_1epoch")
     for name in OURS:
         assert is_ours(found[name]), found[name]

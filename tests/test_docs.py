@@ -64,3 +64,19 @@ def test_one_version_stands_in_the_package_the_citation_and_at_the_top_of_the_ch
     versions = re.findall(r"\d+\.\d+\.\d+", " ".join(headings))
     assert versions[0] == nnunet_topo.__version__ and len(set(versions)) == len(headings)
     assert f"\nversion: {nnunet_topo.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_what_the_architecture_names_is_there():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    folders = [ROOT / "nnunet_topo", *(path.parent for path in (ROOT / "nnunet_topo").rglob("__init__.py")), ROOT]
+    for path in re.findall(r"`([\w/]+\.py)`", page):
+        assert any((folder / path).is_file() for folder in folders), path
+    source = "".join(path.read_text() for path in (ROOT / "nnunet_topo").rglob("*.py"))
+    words = set(re.findall(r"`([A-Za-z_]+)`", page))
+    rooms = {path.parent.name for path in (ROOT / "nnunet_topo").rglob("__init__.py")}
+    missing = {word for word in words - rooms if not re.search(rf"(def|class) {word}\b", source)}
+    assert missing <= {"nnUNetv2_topo_evaluate", "nnUNetv2_topo_study", "nnUNetv2_topo_register", "UNSURE_"}
+    assert len(page.splitlines()) < 100  # one page
+    rows = [set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in page.splitlines() if row.startswith("| `")]
+    rooms = {path.parent.name for path in (ROOT / "nnunet_topo").glob("*/__init__.py")} - {"trainers"}
+    assert set().union(*rows) == rooms, "the table of docs/architecture.md has a row for each room, and no other"

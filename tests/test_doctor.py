@@ -1,4 +1,4 @@
-"""The doctor reports every broken piece with its mend, and never raises."""
+"""The doctor reports every broken piece with how to fix it, and never raises."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_path_that_is_a_file_or_missing_is_wrong(tmp_path: Path, monkeypatch: py
         monkeypatch.setenv("nnUNet_results", str(folder))
         check = doctor.check_path("nnUNet_results")
         assert not check.ok and check.needed and check.detail == f"{folder} is not a folder"
-        assert check.mend.startswith(f"mkdir -p {folder}, or")
+        assert check.fix.startswith(f"mkdir -p {folder}, or")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no shell")
@@ -112,10 +112,10 @@ def test_the_mends_of_a_path_are_commands_that_a_shell_takes(tmp_path: Path, mon
                          ("'/data/$x'", "/data/$x"), (" /data/results", "/data/results")):
         monkeypatch.setenv("nnUNet_results", given)
         check = doctor.check_path("nnUNet_results")
-        assert not check.ok and check.needed and run(check.mend) == meant
+        assert not check.ok and check.needed and run(check.fix) == meant
     folder = tmp_path / "it's \"my\" $HOME"
     monkeypatch.setenv("nnUNet_results", str(folder))
-    run(doctor.check_path("nnUNet_results").mend.partition(", or let")[0])
+    run(doctor.check_path("nnUNet_results").fix.partition(", or let")[0])
     assert folder.is_dir() and doctor.check_path("nnUNet_results").ok
 
 
@@ -131,7 +131,7 @@ def test_a_relative_path_is_noted(ready: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("nnUNet_results", "nnUNet_results")
     check = doctor.check_path("nnUNet_results")
     assert not check.ok and not check.needed
-    assert check.mend == f"export nnUNet_results={ready / 'nnUNet_results'}"
+    assert check.fix == f"export nnUNet_results={ready / 'nnUNet_results'}"
 
 
 def test_path_that_cannot_be_written_to_is_wrong_unless_it_is_only_read(
@@ -143,8 +143,8 @@ def test_path_that_cannot_be_written_to_is_wrong_unless_it_is_only_read(
     monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
     monkeypatch.setenv("nnUNet_raw", str(tmp_path))
     check = doctor.check_path("nnUNet_raw")
-    assert check == Check("nnUNet_raw", False, f"{tmp_path} cannot be written to (Permission denied)", check.mend)
-    assert "write permission" in check.mend
+    assert check == Check("nnUNet_raw", False, f"{tmp_path} cannot be written to (Permission denied)", check.fix)
+    assert "write permission" in check.fix
     assert not doctor.check_path("nnUNet_raw", must_write=False).needed
 
 
@@ -154,7 +154,7 @@ def test_old_nnunet_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         check = doctor.check_package("nnunetv2", "json", minimum=(2, 8))
         assert check.ok == ok, version
         assert check.detail == (version if ok else f"{version} is too old")
-    assert doctor.check_package("x", "json", minimum=(9,)).mend == 'Update it: pip install --upgrade "x>=9"'
+    assert doctor.check_package("x", "json", minimum=(9,)).fix == 'Update it: pip install --upgrade "x>=9"'
 
 
 def test_package_that_fails_on_import_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_package_that_fails_on_import_is_wrong(tmp_path: Path, monkeypatch: pyte
     check = doctor.check_package("raises", "raises_on_import")
     assert check.detail == "cannot be imported: OSError: libsomething.so: cannot open" and not check.ok
     check = doctor.check_package("misses", "misses_a_package")
-    assert check.mend == "Install what it misses: pip install a_package_that_is_missing" and not check.ok
+    assert check.fix == "Install what it misses: pip install a_package_that_is_missing" and not check.ok
 
 
 def test_discovery_names_who_set_the_variable(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +221,7 @@ def test_numba_cache_follows_the_variable_and_says_when_there_is_none(
     monkeypatch.setattr("nnunet_topo.kernels.jit.try_cache", full)
     check = doctor.check_numba_cache()
     assert not check.ok and not check.needed and "No space left on device" in check.detail
-    assert "Free space there" in check.mend and "NUMBA_CACHE_DIR" in check.mend
+    assert "Free space there" in check.fix and "NUMBA_CACHE_DIR" in check.fix
 
 
 @pytest.mark.parametrize(("reason", "ok", "detail"), [
@@ -234,4 +234,4 @@ def test_what_computes_skeletons_on_a_gpu_is_named(
     monkeypatch.setattr("nnunet_topo.skeletons._device.why_not_triton", lambda device: reason)
     check = doctor.check_skeletons()
     assert check.ok is ok and check.detail.startswith(detail) and "more" not in check.detail
-    assert ok or ("C compiler" in check.detail and "gcc" in check.mend and not check.needed)
+    assert ok or ("C compiler" in check.detail and "gcc" in check.fix and not check.needed)

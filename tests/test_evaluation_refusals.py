@@ -57,7 +57,7 @@ BAD_PREDICTIONS = {
     "cannot be read by nnU-Net's SimpleITKIO": lambda file: file.write_bytes(b"nothing"),
     "cut off or damaged: its compressed data end too early": lambda file: file.write_bytes(file.read_bytes()[:-100]),
     "holds labels of 16777216 or more": lambda file: write(LABELS_1 + np.int32(2**24) * (LABELS_1 == 2), file),
-    "holds values that are no labels, e.g. 0.5": lambda file: write(LABELS_1.astype(np.float32) / 2, file),
+    "holds values that are not labels, e.g. 0.5": lambda file: write(LABELS_1.astype(np.float32) / 2, file),
 }
 
 
@@ -119,7 +119,7 @@ def test_unusable_json_files_and_outputs_are_named(folders, tmp_path, capsys):
     djfile, pfile = dataset_files(tmp_path, "classes")[1::2]
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "list.json").write_text("[]")
-    for bad, sentence in (("broken.json", "is no JSON file"), ("list.json", "holds a list"),
+    for bad, sentence in (("broken.json", "is not a JSON file"), ("list.json", "holds a list"),
                           ("absent.json", "cannot be read"), ("plans.json", "KeyError: 'labels'")):
         assert sentence in refused(folders, capsys, "-djfile", str(tmp_path / bad), "-pfile", pfile)
     dataset_files(tmp_path, "classes", reader="NoReader")

@@ -95,7 +95,7 @@ def test_regions_are_chosen_by_all_their_labels_since_they_have_no_background_ch
     file = predict(tmp_path, reader, images, REGIONS, [1, 2, 3])
     for label, image in zip(((1, 2, 3), (2, 3), (3,)), images, strict=True):
         assert np.array_equal(values(read_segmentation(file, label)), values(image))
-    for label, words in ((None, "Say by name"), ((1,), "The labels 1 are none of them")):
+    for label, words in ((None, "Say by name"), ((1,), "The labels 1 are not among them")):
         with pytest.raises(ValueError, match=words):
             read_segmentation(file, label)
     (tmp_path / "dataset.json").unlink()

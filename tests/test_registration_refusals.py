@@ -63,7 +63,7 @@ def skewed(image):
     (bones(5), bones(5), {"moved_skeleton": 1.0}, "moved_skeleton is a weight"),
     (bones(5), bones(5), {"fixed_image": sitk.Image(5, 5, 5, sitk.sitkFloat32)}, "differ in size"),
     (bones(5), bones(5), {"moving_image": sitk.GetImageFromArray(np.full((40, 40, 40), np.nan, np.float32))},
-     "moving image holds 64000 values that are no finite numbers"),
+     "moving image holds 64000 values that are not finite numbers"),
     (bones(5), bones(5), {"fixed_landmarks": {"a": np.zeros(3)}}, "needed for both images"),
 ])
 def test_bad_input_is_refused_in_a_sentence(fixed, moving, options, words):

@@ -136,5 +136,5 @@ def test_a_process_that_dies_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "Job", Dies)
     run, _ = runs_in(tmp_path)
     failed = launch.run_here([run], Executor(), poll_seconds=0.05)
-    assert "its process died or was cancelled, perhaps for want of memory (log: " in failed[run.name]
+    assert "its process died or was cancelled, perhaps because memory ran out (log: " in failed[run.name]
     assert execution.finished(run) is None and list((tmp_path / "jobs").glob("*.lock")) == []

@@ -19,7 +19,7 @@ THINNING = ("_end_points", "_delete")
 
 
 def module_of(name, monkeypatch, interpreted):
-    """The module imported anew, its kernels in plain Python where they are to be interpreted."""
+    """The module imported again, its kernels in plain Python where they are to be interpreted."""
     monkeypatch.setenv("TRITON_INTERPRET", "1" if interpreted else "0")
     found = importlib.util.find_spec(f"nnunet_topo.skeletons.{name}")
     spec = importlib.util.spec_from_file_location(f"{name}_{interpreted}", found.origin)

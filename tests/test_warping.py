@@ -51,7 +51,7 @@ def slow_distances(image: np.ndarray, towards: np.ndarray) -> np.ndarray:
 
 
 def slow_warped(image: np.ndarray, towards: np.ndarray, connectivity: str) -> np.ndarray:
-    """The nearest simple voxel that differs is flipped, and the search begins anew."""
+    """The nearest simple voxel that differs is flipped, and the search begins again."""
     distances, result = slow_distances(image, towards), image.copy()
     while True:
         candidates = np.argwhere(result != towards)

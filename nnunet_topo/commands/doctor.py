@@ -1,4 +1,4 @@
-"""``nnUNetv2_topo_doctor``: what is installed, what nnU-Net finds, and one sentence of mending for each thing wrong."""
+"""``nnUNetv2_topo_doctor``: what is installed, what nnU-Net finds, and how to fix each thing that is wrong."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ class Check:
     name: str
     ok: bool
     detail: str
-    mend: str = ""
+    fix: str = ""
     needed: bool = True
 
 
 def check_package(name: str, module: str, *, minimum: tuple[int, ...] = ()) -> Check:
-    """The package is installed, can be imported and is no older than ``minimum``."""
+    """The package is installed, can be imported and is not older than ``minimum``."""
     at_least = f'"{name}>={".".join(map(str, minimum))}"' if minimum else name
     try:
         imported = import_quietly(module)
     except ModuleNotFoundError as error:
         if error.name == module:
             return Check(name, False, "not installed", f"Install it: pip install {at_least}")
-        mend = f"Install what it misses: pip install {error.name}"
-        return Check(name, False, f"broken: {reason(error)}", mend)
+        fix = f"Install what it misses: pip install {error.name}"
+        return Check(name, False, f"broken: {reason(error)}", fix)
     except Exception as error:  # a broken installation may raise anything
-        mend = f"Install it anew: pip install --force-reinstall {at_least}"
-        return Check(name, False, f"cannot be imported: {reason(error)}", mend)
+        fix = f"Install it again: pip install --force-reinstall {at_least}"
+        return Check(name, False, f"cannot be imported: {reason(error)}", fix)
     version = version_of(name, imported)
     if minimum and tuple(map(int, re.findall(r"\d+", version)[: len(minimum)] or minimum)) < minimum:
         return Check(name, False, f"{version} is too old", f"Update it: pip install --upgrade {at_least}")
@@ -73,8 +73,8 @@ def check_device() -> Check:
         return Check("device", True, ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in gpus))
     if torch.backends.mps.is_available():
         return Check("device", True, f"MPS (-device mps), {threads}")
-    mend = "Train with -device cpu, or, if there is an NVIDIA GPU, install the torch for its driver (pytorch.org)"
-    return Check("device", False, f"no GPU, {threads}", mend, needed=False)
+    fix = "Train with -device cpu, or, if there is an NVIDIA GPU, install the torch for its driver (pytorch.org)"
+    return Check("device", False, f"no GPU, {threads}", fix, needed=False)
 
 
 def check_skeletons() -> Check:
@@ -91,35 +91,35 @@ def check_skeletons() -> Check:
     if not why_not:
         return Check("skeletons", True, "by Triton's kernels, on the GPU")
     detail = f"by torch operations, several times slower than Triton's kernels ({why_not.splitlines()[0]})"
-    mend = f"pip install triton, or, where it is installed, {device.MEND}"
-    return Check("skeletons", False, detail, mend, needed=False)
+    fix = f"pip install triton, or, where it is installed, {device.FIX}"
+    return Check("skeletons", False, detail, fix, needed=False)
 
 
 def check_path(variable: str, *, must_write: bool = True) -> Check:
     """The environment variable is set to a folder of its own that exists and can be written to."""
     folder = os.environ.get(variable)
     if not folder:
-        mend = f'export {variable}="/path/to/{variable}" (PowerShell: $Env:{variable} = "C:/path/to/{variable}")'
-        return Check(variable, False, "not set", mend)
+        fix = f'export {variable}="/path/to/{variable}" (PowerShell: $Env:{variable} = "C:/path/to/{variable}")'
+        return Check(variable, False, "not set", fix)
     if wrong := misread(variable):
         return Check(variable, False, *wrong)
     for other in FOLDERS:
         if other != variable and os.environ.get(other) and same_folder(folder, os.environ[other]):
-            mend = f"Let {variable} and {other} point to two folders; nnU-Net mixes up their files in one"
-            return Check(variable, False, f"{folder} is {other} too", mend)
+            fix = f"Let {variable} and {other} point to two folders; nnU-Net mixes up their files in one"
+            return Check(variable, False, f"{folder} is {other} too", fix)
     if not os.path.isdir(folder):
-        mend = f"mkdir -p {shlex.quote(folder)}, or let {variable} point to another folder"
-        return Check(variable, False, f"{folder} is not a folder", mend)
+        fix = f"mkdir -p {shlex.quote(folder)}, or let {variable} point to another folder"
+        return Check(variable, False, f"{folder} is not a folder", fix)
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        mend = f"Give yourself write permission, or let {variable} point to a folder of your own"
-        return Check(variable, False, f"{folder} cannot be written to ({error.strerror})", mend, needed=must_write)
+        fix = f"Give yourself write permission, or let {variable} point to a folder of your own"
+        return Check(variable, False, f"{folder} cannot be written to ({error.strerror})", fix, needed=must_write)
     if not os.path.isabs(folder):
-        mend = f"export {variable}={shlex.quote(os.path.abspath(folder))}"
+        fix = f"export {variable}={shlex.quote(os.path.abspath(folder))}"
         detail = f"{folder} depends on the folder in which a command is started; here it is {os.path.abspath(folder)}"
-        return Check(variable, False, detail, mend, needed=False)
+        return Check(variable, False, detail, fix, needed=False)
     return Check(variable, True, folder)
 
 
@@ -151,16 +151,16 @@ def check_trainer(name: str) -> Check:
             return Check(name, False, "not found by nnU-Net", f"pip install nnunet_topo into this Python, or {EXPORT}")
         looked_at = re.findall(r"(?<=Searching in: ).*|(?<=Inspecting module: ).*", printed.getvalue())
         where = f" at {looked_at[-1]}" if looked_at else ""
-        mend = f"Mend or remove the file that fails, or take its folder out of {VARIABLE}"
-        return Check(name, False, f"nnU-Net's lookup stops{where}: {reason(error)}", mend)
+        fix = f"Fix or remove the file that fails, or take its folder out of {VARIABLE}"
+        return Check(name, False, f"nnU-Net's lookup stops{where}: {reason(error)}", fix)
     if module.startswith("nnunetv2."):
-        mend = "Update nnunet_topo (pip install --upgrade nnunet_topo), for until then -tr gives nnU-Net's trainer"
-        return Check(name, False, f"nnU-Net prefers its own {module}", mend)
+        fix = "Update nnunet_topo (pip install --upgrade nnunet_topo), for until then -tr gives nnU-Net's trainer"
+        return Check(name, False, f"nnU-Net prefers its own {module}", fix)
     file = os.path.join(*module.split(".")) + ".py"
     folders = [entry for entry in os.environ[VARIABLE].split(os.pathsep) if os.path.isfile(os.path.join(entry, file))]
     if folders and not same_folder(folders[0], trainers_folder()):
-        mend = f"Rename that trainer, or take its folder out of {VARIABLE}"
-        return Check(name, False, f"another of this name comes first, in {folders[0]}", mend)
+        fix = f"Rename that trainer, or take its folder out of {VARIABLE}"
+        return Check(name, False, f"another of this name comes first, in {folders[0]}", fix)
     return Check(name, True, "found by nnU-Net")
 
 
@@ -170,12 +170,12 @@ def check_numba_cache() -> Check:
         jit: Any = import_quietly("nnunet_topo.kernels.jit")
         return Check("numba cache", True, jit.try_cache(), needed=False)
     except Exception as error:
-        detail = f"none, so that each start compiles the kernels anew: {reason(error)}"
-        mend = (
+        detail = f"none, so that each start compiles the kernels again: {reason(error)}"
+        fix = (
             'Free space there, or export NUMBA_CACHE_DIR="/a/folder/of/yours" '
             '(PowerShell: $Env:NUMBA_CACHE_DIR = "C:/a/folder/of/yours")'
         )
-        return Check("numba cache", False, detail, mend, needed=False)
+        return Check("numba cache", False, detail, fix, needed=False)
 
 
 def our_trainers() -> list[str]:
@@ -211,7 +211,7 @@ def reason(error: BaseException) -> str:
 
 
 def all_checks() -> Iterator[Check]:
-    """Every check, in the order in which one would mend."""
+    """Every check, in the order in which one would fix them."""
     yield Check("python", True, f"{platform.python_version()} ({sys.executable})")
     yield Check("nnunet_topo", True, f"{nnunet_topo.__version__} ({os.path.dirname(nnunet_topo.__file__)})")
     checks: list[Callable[[], Check]] = [
@@ -231,8 +231,8 @@ def all_checks() -> Iterator[Check]:
         yield check()
     names = our_trainers()
     if not names:
-        mend = "pip install --force-reinstall --no-deps nnunet_topo"
-        yield Check("trainers", False, f"there is no trainer in {trainers_folder()}", mend)
+        fix = "pip install --force-reinstall --no-deps nnunet_topo"
+        yield Check("trainers", False, f"there is no trainer in {trainers_folder()}", fix)
     for name in names:
         yield check_trainer(name)
 
@@ -242,21 +242,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argparse.ArgumentParser(
         prog="nnUNetv2_topo_doctor",
         description="Looks at everything that training with nnunet_topo needs: versions, device, numba's cache, "
-        "nnU-Net's three paths, and whether nnU-Net finds our trainers. Each thing wrong comes with how to mend it. "
+        "nnU-Net's three paths, and whether nnU-Net finds our trainers. Each thing wrong comes with how to fix it. "
         "[WRONG] keeps training from starting, [note] does not. Exit code 1 if anything is [WRONG].",
     ).parse_args(arguments)
     return guarded(_look, stopped="Nothing was changed.")
 
 
 def _look() -> int:
-    wrong, last_mend = 0, ""
+    wrong, last_fix = 0, ""
     for check in all_checks():
         mark = "[ok]" if check.ok else "[WRONG]" if check.needed else "[note]"
         print(f"{mark:8}{check.name:20} {check.detail}", flush=True)
-        if check.mend and check.mend != last_mend:
-            print(f"{'':8}-> {check.mend}", flush=True)
+        if check.fix and check.fix != last_fix:
+            print(f"{'':8}-> {check.fix}", flush=True)
         wrong += not check.ok and check.needed
-        last_mend = check.mend
+        last_fix = check.fix
     print(f"\n{wrong} thing(s) keep training from starting." if wrong else "\nTraining can start.")
     return 1 if wrong else 0
 

@@ -168,7 +168,7 @@ def _read_json(file: str) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{file} cannot be read ({error.strerror}).") from error
     except ValueError as error:
-        raise ValueError(f"{file} is no JSON file ({error}).") from error
+        raise ValueError(f"{file} is not a JSON file ({error}).") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds a {type(content).__name__}, not the entries of a dataset or of plans.")
     return content
@@ -178,7 +178,7 @@ def _region(text: str) -> Region:
     try:
         return tuple(int(label) for label in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no region; write its labels with commas, as in 1,2") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a region; write its labels with commas, as in 1,2") from None
 
 
 def _folder_to_compare(text: str) -> tuple[str, Path]:
@@ -193,7 +193,7 @@ def _tolerance(text: str) -> float:
     except ValueError:
         value = -1
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no distance in mm")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a distance in mm")
     return value
 
 

@@ -21,7 +21,7 @@ _HIGHEST = 999
 def dataset_name(number: int, name: str) -> str:
     """``Dataset501_Name``; ValueError for a number or a name that nnU-Net does not take."""
     if not 1 <= number <= _HIGHEST:
-        raise ValueError(f"nnU-Net numbers data sets from 1 to {_HIGHEST}, and {number} is none of these; choose "
+        raise ValueError(f"nnU-Net numbers data sets from 1 to {_HIGHEST}, and {number} is not one of these; choose "
                          "another with -d.")
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a name of a data set; use letters and digits alone.")

@@ -26,7 +26,7 @@ from nnunet_topo.kernels.heap import NOTHING, pop_single, push, with_room
 from nnunet_topo.kernels.jit import jit
 
 WANTED = np.uint8(8)  # the code of rows for which a reduction is made
-KEPT = np.uint8(9)  # a DESTROYER that is none in the comparison: stored, for the reductions there
+KEPT = np.uint8(9)  # a DESTROYER that is not one in the comparison: stored, for the reductions there
 
 
 @jit

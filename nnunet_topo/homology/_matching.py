@@ -21,7 +21,7 @@ from nnunet_topo.homology._voxels import located
 from nnunet_topo.kernels.jit import jit
 
 # glibc gives the free end of its heap back to the system when it is longer than twice the largest mapping freed so far.
-# Every call would then wait for its pages anew, a tenth of its time. This mapping, of which no page is ever touched,
+# Every call would then wait for its pages again, a tenth of its time. This mapping, of which no page is ever touched,
 # lets it keep up to 62 MB for the next call; other libraries are not concerned.
 np.empty(31 * 2**20, np.uint8)
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from nnunet_topo.homology.masks import Connectivity, check_connectivity, check_masks
 from nnunet_topo.skeletons.simple_points import simple_point_table
 
-# To a neighbour across a face, an edge, a corner, nearly thrice the length (G. Borgefors, "Distance transformations in
-# digital images", CVGIP 34, 1986).
+# To a neighbour across a face, an edge, a corner, nearly three times the length (G. Borgefors, "Distance
+# transformations in digital images", CVGIP 34, 1986).
 _STEPS = (0, 3, 4, 5)
 
 

@@ -29,7 +29,7 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel with numba at its first call, without the GIL, and keep the machine code on disk.
 
     It is kept where numba would keep it: in ``NUMBA_CACHE_DIR``, beside the source file, or in the user's own cache
-    folder. Where none can be written to, the kernel is compiled anew in every process, which takes some seconds.
+    folder. Where none can be written to, the kernel is compiled again in every process, which takes some seconds.
     """
     kernel: Any = numba.njit(nogil=True)(function)
     if kernel is not function:  # as it is under NUMBA_DISABLE_JIT

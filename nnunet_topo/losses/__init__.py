@@ -1,4 +1,4 @@
-"""Topology losses: one file each, a pure function and a thin Module."""
+"""Topology losses: one file each, with a Module and, for most, the function of tensors that it calls."""
 
 from nnunet_topo.losses.betti_matching import BettiMatchingLoss
 from nnunet_topo.losses.cb_dice import CbDiceLoss, cb_dice_loss

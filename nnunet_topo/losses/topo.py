@@ -8,7 +8,7 @@ the longest lives b - d, are kept, and the others are brought to the diagonal::
     cost = sum over kept (1 - b)^2 + d^2   +   sum over others (b - d)^2   +   1 for each that is missing
 
 Gradients reach the voxels at which the features are born and die. Where a feature lies does not matter: a component
-at the wrong place counts as right, which is what Betti matching mends.
+at the wrong place counts as right, which is what Betti matching corrects.
 """
 
 from __future__ import annotations

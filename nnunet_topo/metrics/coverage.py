@@ -27,11 +27,11 @@ def skeleton_coverage(
 
     The skeleton is that of :func:`nnunet_topo.skeletons.thin`, for a 26-connected foreground (8 in 2D). Its length is
     that of the edges between neighbouring voxels, from centre to centre in mm. Of three voxels that are all neighbours,
-    as at corners and junctions, the longest edge does not count, so that such a triangle is no loop; where four voxels
-    form a square, all four sides count. Half an edge is covered for each of its two voxels that is predicted. The
-    length is 0 for an empty reference, and for one whose skeleton is isolated voxels; the share then is not a number.
-    For an empty prediction it is 0. Raises ValueError for masks of different shapes or another type, and for a spacing
-    that does not fit.
+    as at corners and junctions, the longest edge does not count, so that such a triangle is not a loop; where four
+    voxels form a square, all four sides count. Half an edge is covered for each of its two voxels that is predicted.
+    The length is 0 for an empty reference, and for one whose skeleton is isolated voxels; the share then is not a
+    number. For an empty prediction it is 0. Raises ValueError for masks of different shapes or another type, and for a
+    spacing that does not fit.
     """
     check_masks(prediction, reference)
     check_spacing(spacing, prediction)

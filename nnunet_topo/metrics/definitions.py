@@ -151,12 +151,12 @@ def definitions_at(connectivity: Connectivity) -> tuple[MetricDefinition, ...]:
 
 
 def definition_of(name: str) -> MetricDefinition | None:
-    """The definition of a metric by its name in the summary, or None for a name that is none of ours."""
+    """The definition of a metric by its name in the summary, or None for a name that is not one of ours."""
     return next((definition for definition in DEFINITIONS if definition.matches(name)), None)
 
 
 def title_of(name: str) -> str:
-    """The title of a metric for people, with its dimension or tolerance; the name itself where it is none of ours."""
+    """The title of a metric for people, with its dimension or tolerance; the name itself where it is not ours."""
     for definition in DEFINITIONS:
         match = definition.matches(name)
         if match:

@@ -16,7 +16,7 @@ from nnunet_topo.skeletons import thin
 
 _SHORTEST_SEGMENT = 3  # voxels of a centreline below which it is not marked, unless it breaks or joins something
 _NEIGHBOURHOOD = 3  # voxels around a segment in which the other mask may still be in one piece
-_LARGEST_BOX = 2_000_000  # voxels in which a tunnel is looked for; what is larger is no small gap in a wall
+_LARGEST_BOX = 2_000_000  # voxels in which a tunnel is looked for; what is larger is not a small gap in a wall
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, ...]
@@ -125,7 +125,7 @@ def _untouched_pieces(mask: Mask, other: Mask) -> tuple[Mask, int]:
     labels, count = _components(mask, _across(mask))
     touched = np.zeros(count + 1, bool)
     touched[np.unique(labels[other])] = True
-    touched[0] = True  # the background is no piece
+    touched[0] = True  # the background is not a piece
     return ~touched[labels], int(np.count_nonzero(~touched))
 
 

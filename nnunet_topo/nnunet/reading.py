@@ -141,7 +141,7 @@ def _require_spacing(beside: Path | None, file: Path) -> None:
 
 
 def whole_numbers(array: NDArray[Any], file: Path) -> NDArray[np.integer]:
-    """A label map in the smallest integer type; ValueError where a value is no whole number or may have been another.
+    """A label map in the smallest integer type; ValueError where a value is not whole or may have been another.
 
     nnU-Net's readers give 32-bit floating point, in which labels from 2^24 on merge with their neighbours.
     """
@@ -154,8 +154,8 @@ def whole_numbers(array: NDArray[Any], file: Path) -> NDArray[np.integer]:
                              "reads as 32-bit floating point numbers, so that different labels become one. Number the "
                              "labels from 0 on.")
         if not np.array_equal(part, given):
-            raise ValueError(f"{file} holds values that are no labels, e.g. {given[part != given].flat[0]}. Labels are "
-                             "whole numbers; perhaps it holds probabilities or was resampled by interpolation.")
+            raise ValueError(f"{file} holds values that are not labels, e.g. {given[part != given].flat[0]}. Labels "
+                             "are whole numbers; perhaps it holds probabilities or was resampled by interpolation.")
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     return labels.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
 

@@ -21,7 +21,7 @@ from nnunet_topo.skeletons import thin
 METRICS: dict[str, Callable[[Mask, Mask], tuple[int, ...]]] = {
     "betti_matching_error": betti_matching_error,
     "betti_error": betti_error,
-}  # of an 8- or 26-connected foreground: at the other connectivity a thin bridge is none where it runs diagonally
+}  # of an 8- or 26-connected foreground: at the other connectivity a thin bridge is not one where it runs diagonally
 DEFAULT_METRIC = "betti_matching_error"
 
 

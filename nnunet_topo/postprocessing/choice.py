@@ -43,7 +43,7 @@ def choose(table: Table, tolerances: Tolerances, images: Sequence[int]) -> Opera
 def within(table: Table, operations: Operations, tolerances: Tolerances, images: Sequence[int]) -> bool:
     """Whether settings lower mean Dice and mean clDice by no more than the tolerances."""
     raw, here = table[Operations()], table[operations]
-    # not a number, where both masks are empty in all images, is no loss
+    # not a number, where both masks are empty in all images, is not a loss
     return not any(mean([getattr(raw[image], name) for image in images])
                    - mean([getattr(here[image], name) for image in images]) > getattr(tolerances, name) + 1e-12
                for name in ("dice", "cl_dice"))  # fmt: skip

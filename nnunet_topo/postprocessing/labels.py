@@ -58,7 +58,7 @@ class LabelScheme:
         for name, region, label in zip(names, regions, painted, strict=True):
             if label not in region:
                 raise ValueError(f"dataset.json paints the region {name} {list(region)} with label {label} "
-                                 "(regions_class_order), which is none of its own, so that no label map can show where "
+                                 "(regions_class_order), which is not its own, so that no label map can show where "
                                  "it is. Post-processing needs regions that hold their own label.")
         return cls(names, regions, painted, tuple(range(len(regions))), len(regions), known, ignore)
 

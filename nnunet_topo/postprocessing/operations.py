@@ -46,7 +46,7 @@ def drop_specks(
         probabilities: (*S) of the mask's label, in [0, 1].
 
     Raises:
-        ValueError: a mask, spacing or probabilities that do not fit, a size or peak that is none.
+        ValueError: a mask, spacing or probabilities that do not fit, a size or peak that cannot be.
     """
     _check(mask, spacing, probabilities)
     _check_size("smaller_than", smaller_than)
@@ -90,7 +90,7 @@ def fill_holes(
         allowed: bool (*S), voxels that may be filled; a hole or plug with any other voxel stays open. None: all.
 
     Raises:
-        ValueError: a mask, spacing or ``allowed`` that does not fit, a size that is none, tunnels in 2D.
+        ValueError: a mask, spacing or ``allowed`` that does not fit, a size that cannot be, tunnels in 2D.
     """
     _check(mask, spacing)
     _check_size("smaller_than", smaller_than)
@@ -172,7 +172,7 @@ def keep_pieces(mask: Mask, *, pieces: int | None = None) -> Mask:
     those of the components that go. With None, or with as many pieces as there are or more, nothing changes.
 
     Raises:
-        ValueError: a mask that is none, or a number of pieces below 1.
+        ValueError: what is not a mask, or a number of pieces below 1.
     """
     _check(mask, (1.0,) * mask.ndim)
     if pieces is not None and (isinstance(pieces, bool) or not isinstance(pieces, int) or pieces < 1):

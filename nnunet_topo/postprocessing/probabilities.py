@@ -220,4 +220,4 @@ class _Properties(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no property of an image")
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not a property of an image")

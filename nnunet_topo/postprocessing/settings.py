@@ -160,7 +160,7 @@ assert set(_HINTS) == {"name", "labels"} | {field.name for field in fields(Opera
 def _require(content: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
     missing = [key for key in keys if key not in content]
     if missing:
-        raise ValueError(f"{where} lacks {', '.join(missing)}; it is no complete file of post-processing settings.")
+        raise ValueError(f"{where} lacks {', '.join(missing)}; it is not a complete file of post-processing settings.")
 
 
 def _listed(regions: Mapping[str, tuple[int, ...]]) -> str:

@@ -22,7 +22,7 @@ def plugs(mask: Mask, size: float, spacing: Sequence[float], allowed: Mask | Non
     number: they join nothing, and what they could cut off from the outside would be a cavity already.
     """
     result = np.zeros(mask.shape, np.bool_)
-    outside = enclosed_components(mask)[0] == 0  # cavities are no tunnels
+    outside = enclosed_components(mask)[0] == 0  # cavities are not tunnels
     allowed = outside if allowed is None else outside & allowed
     labels, count = components(mask)
     for label, place in enumerate(find_objects(labels.astype(np.int32, copy=False), count), start=1):

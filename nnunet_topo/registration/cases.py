@@ -51,7 +51,7 @@ def read_segmentation(file: Path, label: tuple[int, ...] | None = None) -> sitk.
 
 
 def read_image(file: Path) -> sitk.Image:
-    """A 3D image of one channel; ValueError where it is none, cannot be read, was cut off, or is sheared."""
+    """A 3D image of one channel; ValueError where it is not one, cannot be read, was cut off, or is sheared."""
     if not file.is_file():
         raise ValueError(f"{file} cannot be read: there is no such file.")
     require_whole(file)
@@ -103,7 +103,7 @@ def cases_of(fixed: Path, moving: Path, images: Path | None, moving_images: Path
 
 
 def left_out(cases: list[Case], moving: Path) -> list[str]:
-    """Names of moving segmentations that are none of the cases, since there is no fixed one."""
+    """Names of moving segmentations that are not among the cases, since there is no fixed one."""
     return sorted({file.name[: -len(ENDING)] for file in files_of(moving, ENDING)} - {case.name for case in cases})
 
 

@@ -51,8 +51,8 @@ def require_finite(image: sitk.Image, name: str) -> None:
     """An intensity image without NaN and infinity."""
     array = sitk.GetArrayViewFromImage(image)
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        raise ValueError(f"The {name} holds {np.count_nonzero(~np.isfinite(array))} values that are no finite numbers. "
-                         "Replace them, e.g. by numpy.nan_to_num.")
+        raise ValueError(f"The {name} holds {np.count_nonzero(~np.isfinite(array))} values that are not finite numbers"
+                         ". Replace them, e.g. by numpy.nan_to_num.")
 
 
 def require_device(device: torch.device | str) -> None:
@@ -128,7 +128,7 @@ def foreground_probability(image: sitk.Image, name: str, label: Label | None = N
 
 
 def labels_of(image: sitk.Image) -> list[int] | None:
-    """The labels that occur, sorted, without 0; None for what is no label map, as a probability map is not."""
+    """The labels that occur, sorted, without 0; None for what is not a label map, as a probability map is not."""
     array = sitk.GetArrayViewFromImage(image)
     if not are_whole(array) or array.min() < 0:
         return None

@@ -23,8 +23,8 @@ def clean_occupancy(
 ) -> tuple[NDArray[np.float32], Grid]:
     """How much of each voxel of a new grid is bone (0 to 1, array z, y, x), around the bone alone.
 
-    The grid keeps the image's axes. Beyond the image, its last slices are continued, so that a cut face is no surface.
-    Raises ValueError for a segmentation that is empty, full, or holds several bones.
+    The grid keeps the image's axes. Beyond the image, its last slices are continued, so that a cut face is not a
+    surface. Raises ValueError for a segmentation that is empty, full, or holds several bones.
     """
     grid = Grid.of(image)
     mask = probability > 0.5

@@ -59,7 +59,7 @@ def labels_of_data_set(file: Path) -> tuple[Path, dict[str, tuple[int, ...]]] | 
 
 
 def read_data_set(path: Path) -> dict[str, Any]:
-    """nnU-Net's dataset.json; ValueError where it is none."""
+    """nnU-Net's dataset.json; ValueError where it is not one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content["labels"], dict):
@@ -75,7 +75,7 @@ def _foreground(labels: dict[str, Any], path: Path) -> dict[str, tuple[int, ...]
         numbers = {name: tuple(sorted({int(number) for number in (value if isinstance(value, list) else [value])}))
                    for name, value in labels.items() if name not in _NOT_THE_BONE}
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} has labels that are no whole numbers ({error}). Correct it.") from error
+        raise ValueError(f"{path} has labels that are not whole numbers ({error}). Correct it.") from error
     return {name: value for name, value in numbers.items() if value != (0,)}
 
 

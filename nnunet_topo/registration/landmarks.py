@@ -27,8 +27,8 @@ def read_landmarks(file: str | os.PathLike[str]) -> dict[str, NDArray[np.float64
 
     Reads 3D Slicer's markups (``.mrk.json``), its older ``.fcsv``, both in LPS or RAS as they say, and a ``.csv`` with
     the columns name, x, y, z in LPS, separated by commas, semicolons or tabs; without commas between columns, decimals
-    may have one. Points that were not placed are left out. Raises ValueError for a file that is none of these, without
-    a point, or with two points of one name.
+    may have one. Points that were not placed are left out. Raises ValueError for a file that is not one of these,
+    without a point, or with two points of one name.
     """
     path = Path(file)
     text = _text(path)

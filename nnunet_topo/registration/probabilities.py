@@ -106,7 +106,7 @@ def _region(
         return 0, made
     indices = [index for index, numbers in enumerate(regions.values()) if numbers == label]
     if len(indices) != 1:
-        given = "Say" if label is None else f"The labels {','.join(map(str, label))} are none of them: say"
+        given = "Say" if label is None else f"The labels {','.join(map(str, label))} are not among them: say"
         raise ValueError(f"{file} holds the probabilities of the regions {named(regions)}. {given} by name or by all "
                          "its labels (-l) which region is the bone.")
     return indices[0], made

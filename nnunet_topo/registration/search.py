@@ -66,7 +66,7 @@ def _doubtful(pair: Pair, candidates: Sequence[Candidate]) -> bool:
 def runner_up_gap(pair: Pair, poses: Sequence[Candidate]) -> float:
     """By which share of the first pose's misfit the second one's loss is higher; inf where there is one pose.
 
-    Of mutual information, which is no misfit and whose loss stays near 1: by which share the second one shares less.
+    Of mutual information, which is not a misfit and whose loss stays near 1: by which share the second one shares less.
     Where both are in the loss, the misfit is the first pose's without the mutual information.
     """
     if len(poses) < 2:

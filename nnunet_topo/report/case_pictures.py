@@ -46,7 +46,7 @@ def case_picture(
         image: (*S), shown beneath, or None.
 
     Raises:
-        ValueError: masks or image that differ in shape or are none, a spacing that does not fit.
+        ValueError: masks or image that differ in shape or are not masks, a spacing that does not fit.
     """
     check_masks(prediction, reference)
     check_spacing(spacing, reference)

@@ -137,5 +137,5 @@ def _drawn_before(record: Path, task: PictureTask) -> dict[str, str] | None:
         drawn: dict[str, str] = content["drawn"]
         return drawn if content["stamp"] == _stamp(task) and all(Path(file).is_file() for file in drawn.values()) \
             else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # there is none, or it is no record of ours
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # there is none, or it is not a record of ours
         return None

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nnunet_topo.skeletons import soft_torch, thinning_torch
 
-MEND = "see that gcc and python3-dev are installed and that Triton fits torch"
+FIX = "see that gcc and python3-dev are installed and that Triton fits torch"
 _LARGEST = 2**31 - 2**16  # voxels of one image that the kernels can count
 
 
@@ -57,7 +57,7 @@ def why_not_triton(device: torch.device) -> str:
     if reason:
         warnings.warn(f"Triton's kernels do not run on {device} ({reason}). Skeletons are computed by torch operations "
                       "instead, with the same results, several times slower. nnU-Net's torch.compile needs Triton too: "
-                      f"{MEND}.", stacklevel=2)
+                      f"{FIX}.", stacklevel=2)
     return reason
 
 

@@ -88,7 +88,7 @@ def centred_skeleton(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArr
 
 def skeleton_and_spurs(mask: NDArray[np.bool_], spacing: Sequence[float]) -> CentredSkeleton:
     """The voxels of :func:`centred_skeleton`, whose arguments and errors these are, and what was taken off."""
-    from nnunet_topo.skeletons import centred_numba, spurs_numba  # only here: importing the package must not need numba
+    from nnunet_topo.skeletons import centred_numba, spurs_numba  # at the first call; see the package
 
     _check(mask, spacing)
     corner, framed = _framed_box(mask)

@@ -13,7 +13,7 @@ without the voxel itself: 26 bits in 3D, 8 bits in 2D. A table holds one bit a c
     condition). This is necessary, not sufficient: 905,600 of the 2^26 neighbourhoods pass although the voxel is not
     simple, e.g. where one deletion breaks a part in two and opens a tunnel at once. Kept for comparison.
 
-``python -m nnunet_topo.skeletons.simple_points`` writes the tables anew, from these definitions.
+``python -m nnunet_topo.skeletons.simple_points`` writes the tables again, from these definitions.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def soft_skeleton_of_mask(mask: Tensor, iterations: int) -> tuple[Tensor, Tensor
     """The soft skeleton of a binary mask by its closed form, far faster than :func:`soft_skeleton`, without gradient.
 
     A voxel is in it if its city-block distance D to the background is at most ``iterations`` + 1 and no voxel of its
-    3^d box has a larger D. Outside of the image is no background; a mask without background has an empty skeleton.
+    3^d box has a larger D. There is no background outside the image; a mask without background has an empty skeleton.
 
     Args:
         mask: (B, C, *S) bool, 2D or 3D.
@@ -157,7 +157,7 @@ def _forward(probabilities: Tensor, iterations: int, keep: bool) -> tuple[Tensor
 
 def _backend(probabilities: Tensor) -> ModuleType:
     if probabilities.device.type == "cpu":
-        from nnunet_topo.skeletons import soft_numba  # only here: importing the package must not need numba
+        from nnunet_topo.skeletons import soft_numba  # at the first call; see the package
 
         return soft_numba
     return soft_backend(probabilities[0])

@@ -23,7 +23,7 @@ def without_specks(sample: Tensor, certain: Tensor) -> Tensor:
         of its background (6-connected, 4 in 2D) filled that hold certain voxels only.
     """
     if sample.device.type == "cpu":
-        from nnunet_topo.skeletons import specks_numba  # only here: importing the package must not need numba
+        from nnunet_topo.skeletons import specks_numba  # at the first call; see the package
 
         shape = (-1, *([1] if sample.ndim == 4 else []), *sample.shape[2:])
         pairs = list(zip(sample.numpy().reshape(shape), certain.numpy().reshape(shape), strict=True))

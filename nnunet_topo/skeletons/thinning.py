@@ -3,7 +3,7 @@
 The parallel algorithm of M. Menten et al., "A skeletonization algorithm for gradient-based optimization", ICCV 2023,
 which goes back to G. Bertrand and Z. Aktouf, "A three-dimensional thinning algorithm using subfields", 1994. In each
 iteration the voxels of the eight subfields of a volume (four of an image), by the parity of their indices, are looked
-at in turn. All simple points of a subfield that are no end points are deleted at once: two voxels of one subfield are
+at in turn. All simple points of a subfield that are not end points are deleted at once: two voxels of one subfield are
 never neighbours, so that deleting both is as safe as deleting one after the other. End points, which have at most one
 neighbour when an iteration starts, stay.
 """
@@ -116,7 +116,7 @@ def thin_array(
     keep_end_points: bool = True,
 ) -> NDArray[np.bool_]:
     """:func:`thin` for a bool array (*S)."""
-    from nnunet_topo.skeletons import thinning_numba  # only here: importing the package must not need numba
+    from nnunet_topo.skeletons import thinning_numba  # at the first call; see the package
 
     if image.size == 0:
         return image.copy()

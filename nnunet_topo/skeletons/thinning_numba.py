@@ -166,7 +166,7 @@ def _moved(bits, at, at_end):  # type: ignore[no-untyped-def]
 
 @jit
 def _touch_neighbours(bits, queued, touched, anchors, at, row, plane, gone):  # type: ignore[no-untyped-def]
-    """Queue the neighbours of deleted voxels. One function, because calls with so many arrays are dear."""
+    """Queue the neighbours of deleted voxels. One function, because calls with so many arrays are slow."""
     masks = (gone << _63, gone | gone << _1 | gone >> _1, gone >> _63)  # in the word before, this word, the word after
     for dz in range(-plane, plane + 1, plane) if plane else range(1):
         for dy in range(-row, row + 1, row):

@@ -97,7 +97,7 @@ def _tubes(
     border: str,
     skeletonize: Skeletonize | None,
 ) -> NDArray[Any]:
-    from nnunet_topo.skeletons import tubes_numba  # only here: importing the package must not need numba
+    from nnunet_topo.skeletons import tubes_numba  # at the first call; see the package
 
     if labels.size == 0:
         return labels.copy()

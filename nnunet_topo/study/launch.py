@@ -117,7 +117,7 @@ def run_here(runs: Sequence[Run], executor: Executor, *, poll_seconds: float = 1
 
 def why_ended(run: Run, log: Path) -> str:
     """Why a run whose process or job has ended has no record, and where its log is."""
-    return f"{failure(run) or 'its process died or was cancelled, perhaps for want of memory'} (log: {log})"
+    return f"{failure(run) or 'its process died or was cancelled, perhaps because memory ran out'} (log: {log})"
 
 
 @contextmanager

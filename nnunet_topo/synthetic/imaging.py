@@ -19,7 +19,7 @@ def take_image(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Image of the vessels, and the voxels (at most ``gaps``, D) around which a thin vessel fades away.
 
-    Vessel contrast, a smooth background, blobs and faint lines that are no vessels, the point spread, Rician noise.
+    Vessel contrast, a smooth background, blobs and faint lines that are not vessels, the point spread, Rician noise.
     """
     image = _BACKGROUND + 0.1 * _smooth_field(forest.shape, rng)
     contrast, fades_at = _contrast(forest.branches, classes, gaps, rng)
@@ -79,7 +79,7 @@ def _add_blob(image: Floats, forest: Forest, rng: np.random.Generator) -> None:
 
 
 def _add_faint_line(image: Floats, forest: Forest, rng: np.random.Generator) -> None:
-    """A faint curve that is no vessel, anywhere but on a vessel."""
+    """A faint curve that is not a vessel, anywhere but on a vessel."""
     start = rng.uniform(0.1, 0.9, image.ndim) * np.array(image.shape)
     tangents = rng.standard_normal((3, image.ndim)) * 0.15 * np.median(image.shape)
     points = curve(start, tangents[0], start + tangents[1], tangents[2])

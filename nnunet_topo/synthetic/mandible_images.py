@@ -1,6 +1,6 @@
 """What CT and MR might show of a synthetic mandible and around it, much of which does not move along with the bone.
 
-So that intensities are no easy prey for a registration, fat and muscle look different in both and have shifted by some
+So that intensities do not make a registration easy, fat and muscle look different in both and have shifted by some
 millimetres in MR, the upper jaw stands otherwise in MR (the mouth is more open), the cortex is dark in MR as air is,
 marrow is displaced by the chemical shift, voxels average over their extent, and a coil shades the image. Real MR also
 distorts the bone itself, blurs by motion and has artefacts of metal, all of which is missing here.

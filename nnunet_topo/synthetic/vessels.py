@@ -39,7 +39,7 @@ def vessel_tree(
 
     ``shape`` has two or three axes of at least 16 voxels; 32 leave room for one tree, 64 for two classes. Radii are in
     voxels; ``root_radius`` follows from the shape when None. ``gaps`` is the most places at which a thin vessel fades
-    away in the image, ``distractors`` the most bright spots and faint lines that are no vessels; ``noise`` is relative
+    away in the image, ``distractors`` the most bright spots and faint lines that are not vessels; ``noise`` is relative
     to the contrast of a thick vessel. With ``classes=2``, arteries (label 1) and veins (label 2, fainter) keep apart.
     Vessels never enclose a cavity.
 

@@ -68,7 +68,7 @@ def _predict(trainer: Any, folder: Path) -> None:
             folder, case, original, manager.convert_probabilities_to_segmentation(probabilities),
             in_thousandths(probabilities, has_regions=manager.has_regions), ignore_label=manager.ignore_label,
             patch_size=trainer.configuration_manager.patch_size)
-        if done % 20 == 0 and done < len(cases) // processes:  # as nnU-Net does, lest waiting processes give up
+        if done % 20 == 0 and done < len(cases) // processes:  # as nnU-Net does: who waits would give up
             _wait(trainer)
     trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
     compute_gaussian.cache_clear()

@@ -72,7 +72,7 @@ def require_soft_targets(folder: Path, cases: Iterable[str]) -> Path:
         raise RuntimeError(
             f"This training goes on in the middle of a round of self-distillation, but {folder} lacks the soft targets "
             f"of {len(missing)} training case(s), such as {missing[0]!r}. They are predictions of the previous round's "
-            "network, which is no longer there. Restore the folder, or train this fold anew without --c."
+            "network, which is no longer there. Restore the folder, or train this fold from the start without --c."
         )
     return folder
 

@@ -67,7 +67,7 @@ class SelfDistillationTrainer(nnUNetTrainer):
 
     @property
     def rounds(self) -> Rounds:
-        return Rounds(self.num_epochs, self.ROUNDS)  # made anew, since num_epochs may be set at any time
+        return Rounds(self.num_epochs, self.ROUNDS)  # made each time, since num_epochs may be set at any time
 
     @property
     def _soft_channels(self) -> int:
@@ -109,7 +109,7 @@ class SelfDistillationTrainer(nnUNetTrainer):
         if before != settings:
             raise RuntimeError(f"This training was started with {before['rounds']} rounds in {before['epochs']} epochs "
                                f"and cannot be continued with {rounds.count} rounds in {rounds.epochs} epochs, which "
-                               "begin elsewhere. Continue it as it was started, or train this fold anew.")
+                               "begin elsewhere. Continue it as it was started, or train this fold from the start.")
         require_terms_in_time(getattr(self, "terms", {}), rounds[0].length, "each round of this training")
         part = rounds.at(self.current_epoch)
         self._soft_targets = None
@@ -124,7 +124,7 @@ class SelfDistillationTrainer(nnUNetTrainer):
             self._begin(part)
 
     def _begin(self, part: Round) -> None:
-        """Let the network predict what this round learns, and start anew; the same after a kill as without one."""
+        """Let the network predict what this round learns, and start afresh; the same after a kill as without one."""
         self._finish_loaders()
         self.print_to_log_file(f"Self-distillation: the network of round {part.index} predicts its training cases.")
         self._soft_targets = self._folder_of(part)
@@ -200,7 +200,7 @@ class SelfDistillationTrainer(nnUNetTrainer):
     def on_validation_epoch_end(self, val_outputs: list[dict]) -> None:
         super().on_validation_epoch_end(val_outputs)
         if self.current_epoch == self.rounds.at(self.current_epoch).start:
-            # nnU-Net's moving average starts anew too, lest the round's first network be kept as its best
+            # nnU-Net's moving average starts afresh too, so that the round's first network is not kept as its best
             self.logger.log("ema_fg_dice", self.logger.get_value("mean_fg_dice", step=-1), self.current_epoch)
 
     def on_epoch_end(self) -> None:

@@ -163,7 +163,7 @@ def _known_record(file: Path, stamp: Mapping[str, Any]) -> dict[str, Any] | None
     try:
         content = json.loads(file.read_text())
         return content["record"] if content["stamp"] == stamp else None
-    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is no record of ours
+    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is not a record of ours
         return None
 
 

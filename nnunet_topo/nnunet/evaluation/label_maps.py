@@ -47,7 +47,7 @@ def read_label_map(file: Path, reader: Any) -> LabelMap:
     """Read a file by one of nnU-Net's readers; an axis of one slice, as 2D files have it there, is dropped.
 
     Raises ValueError for what :func:`nnunet_topo.nnunet.reading.read_array` refuses, for several channels, and for
-    values that are no whole numbers or so large that nnU-Net takes one for another.
+    values that are not whole numbers or so large that nnU-Net takes one for another.
     """
     array, grid = read_array([file], reader, "label map")
     if array.shape[0] != 1:

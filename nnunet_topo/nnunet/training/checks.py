@@ -1,4 +1,4 @@
-"""What must hold before a training starts; each check raises one sentence with the mend."""
+"""What must hold before a training starts; each check raises one sentence that says how to fix it."""
 
 from __future__ import annotations
 

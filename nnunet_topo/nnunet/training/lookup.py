@@ -45,12 +45,12 @@ def require_planned(dataset: str, plans: str, configuration: str) -> dict[str, A
     """The plans of a data set that has been preprocessed for a configuration."""
     folder = preprocessed(dataset)
     file = folder / f"{plans}.json"
-    mend = f"Run nnUNetv2_plan_and_preprocess -d {int(dataset[7:10])} -c {configuration} first."
+    fix = f"Run nnUNetv2_plan_and_preprocess -d {int(dataset[7:10])} -c {configuration} first."
     if not file.is_file():
-        raise ValueError(f"{dataset} has no plans {plans!r} ({file} does not exist). {mend}")
+        raise ValueError(f"{dataset} has no plans {plans!r} ({file} does not exist). {fix}")
     content = read_json(file)
     if not isinstance(content.get("configurations"), dict):
-        raise ValueError(f"{file} names no configurations, so it is not a plans file of nnU-Net. {mend}")
+        raise ValueError(f"{file} names no configurations, so it is not a plans file of nnU-Net. {fix}")
     if configuration not in content["configurations"]:
         raise ValueError(f"The plans {plans!r} of {dataset} have no configuration {configuration!r}; they have "
                          f"{', '.join(content['configurations'])}.")
@@ -58,7 +58,7 @@ def require_planned(dataset: str, plans: str, configuration: str) -> dict[str, A
 
     data = folder / PlansManager(content).get_configuration(configuration).data_identifier
     if not data.is_dir():
-        raise ValueError(f"{dataset} is not preprocessed for {configuration} ({data} does not exist). {mend}")
+        raise ValueError(f"{dataset} is not preprocessed for {configuration} ({data} does not exist). {fix}")
     return content
 
 

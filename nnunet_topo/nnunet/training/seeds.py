@@ -22,7 +22,7 @@ def seed_everything(*seed: int) -> None:
 def fix_seed(trainer: Any, seed: int) -> None:
     """Let ``seed`` decide the initial weights, the patches and their augmentation of a trainer not yet initialised.
 
-    Random numbers start anew at each epoch, from the seed and the epoch's number. A training that was killed and goes
+    Random numbers start afresh at each epoch, from the seed and the epoch's number. A training that was killed and goes
     on from a checkpoint thus sees the same batches as one that was not, and on a CPU becomes the same network. All
     trainers of a seed start from the same weights and see the same batches, unless their loss draws random numbers too.
     Checkpoints are written at once, so that a kill leaves the one before. Patches must be made in the training's own

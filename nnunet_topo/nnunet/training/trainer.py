@@ -31,7 +31,7 @@ from nnunet_topo.nnunet.training.progress import plot_parts
 from nnunet_topo.nnunet.training.terms import PLANS_KEY, Term, declared_terms, resolve_terms
 from nnunet_topo.nnunet.training.validation import write_validation_summary
 
-# Under mixed precision a batch may overflow and the gradient scaler skips it, so one bad batch is no disaster there.
+# Under mixed precision a batch may overflow and the gradient scaler skips it, so one bad batch does no harm there.
 _PATIENCE_WITH_SCALER = 10
 
 

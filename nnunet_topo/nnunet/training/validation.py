@@ -40,5 +40,5 @@ def _evaluate(trainer: Any, folder: Path) -> dict[str, Any]:
         output=folder, **settings,
         only=[file.name for file in files_of(folder, settings["file_ending"])], processes=default_num_processes,
     )  # fmt: skip
-    shutil.rmtree(folder / RECORDS, ignore_errors=True)  # predictions are written anew each time
+    shutil.rmtree(folder / RECORDS, ignore_errors=True)  # predictions are written again each time
     return summary

@@ -33,17 +33,18 @@ def variant(name: str, trainer_named: Callable[[str], type | None]) -> type:
         trainer_named: gives the trainer class of a name, or None where there is none.
 
     Raises:
-        AttributeError: the name is no variant of a trainer; what a module raises for what it does not have.
+        AttributeError: the name is not a variant of a trainer; what a module raises for what it does not have.
     """
     base_name, *suffixes = name.split("_")
     kinds = ["epochs" if _EPOCHS.fullmatch(suffix) else suffix for suffix in suffixes]
     mirrored = [kind for kind in kinds if "mirror" in kind.lower()]
     if not kinds or len(set(kinds)) < len(kinds) or len(mirrored) > 1 or not set(kinds) <= {*SUFFIXES, "epochs"}:
-        raise AttributeError(f"{name!r} is no variant of a trainer; suffixes are {', '.join(SUFFIXES)}, 250epochs, ...")
+        raise AttributeError(f"{name!r} is not a variant of a trainer; suffixes are {', '.join(SUFFIXES)}, 250epochs, "
+                             "...")
     plain = base_name == nnUNetTrainer.__name__ and _OURS & set(kinds)
     base = nnUNetTrainer if plain else trainer_named(base_name)
     if base is None:
-        raise AttributeError(f"{name!r} is no variant of a trainer of this package.")
+        raise AttributeError(f"{name!r} is not a variant of a trainer of this package.")
     epochs = [int(match[1]) for suffix in suffixes if (match := _EPOCHS.fullmatch(suffix))]
     around, behind = _mixed_in(suffixes)
     if any(issubclass(base, parent) for parent in (*around, *behind)):

@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by the column whose head is clicked: numbers as numbers, what is no finite number always last.
+// Tables sort by the column whose head is clicked: numbers as numbers, what is not a finite number always last.
 function keyOf(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.v;
