@@ -36,16 +36,12 @@ def datasets(nnunet_root):
 
 
 @pytest.fixture
-def quick_integrity(monkeypatch):
-    """Threads do nnU-Net's check of a raw data set, since its processes start slowly."""
-    from multiprocessing.pool import ThreadPool
-    from types import SimpleNamespace
+def quick_integrity():
+    """nnU-Net's check of a raw data set, by threads."""
+    from training import threads_for_processes, verify_dataset_integrity
 
-    from nnunetv2.experiment_planning import verify_dataset_integrity as nnunet
-
-    pools = SimpleNamespace(get_context=lambda method: SimpleNamespace(Pool=ThreadPool))
-    monkeypatch.setattr(nnunet, "multiprocessing", pools)
-    return nnunet.verify_dataset_integrity
+    with threads_for_processes():
+        yield verify_dataset_integrity.verify_dataset_integrity
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ MUTATIONS = [
     Mutation("processes end where a study is left", "nnunet_topo/study/launch.py",
              "            _end(submitted for _, submitted in busy.values())\n",
              "",
-             "test_study_kills.py::test_local_runs_end_with_their_study"),
+             "test_study_kills.py::test_a_study_that_is_left_by_an_error_has_ended_its_processes"),
     Mutation("workers ignore Ctrl-C", "nnunet_topo/processes.py",
              "    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends this process\n",
              "",

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from study_runs import is_locked, runs_in
+from tqdm import tqdm
 
+from nnunet_topo.files import write_json
 from nnunet_topo.study import execution, launch
 from nnunet_topo.study.settings import Executor
 
@@ -126,6 +129,35 @@ def test_a_run_is_locked_while_it_is_executed_and_who_comes_second_waits(tmp_pat
         assert len(begun) == 1 and second.is_alive()
     second.join(10)
     assert len(begun) == 2 and not second.is_alive()
+
+
+def test_a_study_that_is_left_by_an_error_has_ended_its_processes(tmp_path, monkeypatch):
+    class Unwatchful(launch.Job):
+        """A process that does not see that its study ends."""
+
+        def __call__(self, run):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            run.folder.mkdir(parents=True)
+            with execution.locked(run.folder / ".lock"):
+                (run.folder / "pid").write_text(str(os.getpid()))
+                write_json(run.folder / "progress.json", {"doing": "asleep"})
+                time.sleep(60)
+
+    class Leaves(tqdm):
+        def set_postfix_str(self, text):
+            if "asleep" in text:
+                raise RuntimeError("left")
+
+    monkeypatch.setattr(launch, "Job", Unwatchful)
+    monkeypatch.setattr(launch, "tqdm", Leaves)
+    run, _ = runs_in(tmp_path)
+    try:
+        with pytest.raises(RuntimeError, match="left"):
+            launch.run_here([run], Executor(), poll_seconds=0.05)
+        assert not is_locked(run)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(int((run.folder / "pid").read_text()), signal.SIGKILL)
 
 
 def test_a_process_that_dies_is_reported(tmp_path, monkeypatch):

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import SimpleITK
 import torch
+from nnunetv2.experiment_planning import verify_dataset_integrity
+from nnunetv2.experiment_planning.dataset_fingerprint import fingerprint_extractor
+from nnunetv2.preprocessing.preprocessors import default_preprocessor
 
 from nnunet_topo.files import write_json
 from nnunet_topo.nnunet.pipeline import plan_and_preprocess, train, write_small_plans
@@ -73,12 +81,23 @@ def log_of(model: Path) -> str:
     return "\n".join(path.read_text() for path in sorted((model / "fold_0").glob("training_log_*.txt")))
 
 
+@contextmanager
+def threads_for_processes() -> Iterator[None]:
+    """Let threads check, plan and preprocess, since nnU-Net's processes import for longer than they work."""
+    pools = SimpleNamespace(get_context=lambda method: SimpleNamespace(Pool=ThreadPool))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (verify_dataset_integrity, fingerprint_extractor, default_preprocessor):
+            patch.setattr(module, "multiprocessing", pools)
+        yield
+
+
 def prepare(kind: str, planned: dict[str, Path]) -> str:
     """Make, plan and preprocess one variant; only the first is planned by nnU-Net, the others reuse its plans."""
     make_raw(kind)
     dataset = NUMBERS[kind]
     if not planned:
-        plan_and_preprocess(dataset, PATCHES)
+        with threads_for_processes():
+            plan_and_preprocess(dataset, PATCHES)
     else:
         source = next(iter(planned.values()))
         _preprocess_with_plans_of(source, kind)
@@ -88,7 +107,6 @@ def prepare(kind: str, planned: dict[str, Path]) -> str:
 
 def _preprocess_with_plans_of(source: Path, kind: str) -> None:
     """What nnUNetv2_preprocess does, in this process: its worker pools cost more than the work."""
-    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     raw, target = Path(os.environ["nnUNet_raw"]) / NUMBERS[kind], source.parent / NUMBERS[kind]
@@ -107,7 +125,7 @@ def _preprocess_with_plans_of(source: Path, kind: str) -> None:
         folder.mkdir()
         for label in sorted((raw / "labelsTr").iterdir()):
             case = label.name.removesuffix(".nii.gz")
-            DefaultPreprocessor(verbose=False).run_case_save(
+            default_preprocessor.DefaultPreprocessor(verbose=False).run_case_save(
                 str(folder / case), [str(raw / "imagesTr" / f"{case}_0000.nii.gz")], str(label), manager,
                 configuration, dataset_json)
 
