@@ -196,6 +196,7 @@ def is_ours(bases: list[str]) -> bool:
 # --- What nnU-Net finds (each starts torch and nnU-Net, about ten seconds) ---
 
 
+@pytest.mark.slow  # half a minute and more where others are at work
 def test_wheel_is_enough_even_if_nnunet_is_reinstalled_after_it(
     make_environment: Callable[..., Environment], nnunet_wheel: Path, wheel: Path, tmp_path: Path
 ) -> None:
@@ -256,6 +257,7 @@ def test_exported_folder_of_a_checkout_is_enough(
     assert is_ours(found[OURS[0]]) and found["spawned"] == [str(checkout / "nnunet_topo" / "__init__.py")]
 
 
+@pytest.mark.slow  # half a minute and more where others are at work
 def test_uninstalling_leaves_nnunet_as_it_was(
     make_environment: Callable[..., Environment], nnunet_wheel: Path, wheel: Path
 ) -> None:
