@@ -228,7 +228,10 @@ def test_values_that_are_no_probabilities_get_a_sentence_and_what_is_ignored_may
     assert torch.equal(loss(handed, target.float().where(valid, -1), valid), expected)
     assert torch.equal(loss(handed, target.float().where(valid, nothing), valid), expected)
     if expected.ndim == 0:
-        assert torch.equal(loss(handed.where(valid, nothing), target, valid), expected)
+        given = handed.where(valid, nothing).requires_grad_()
+        value = loss(given, target, valid)
+        value.backward()
+        assert torch.equal(value, expected) and (given.grad[(~valid).expand_as(given)] == 0).all()
 
 
 def test_every_exported_loss_stands_in_the_table_and_every_function_refuses_what_is_no_mask():
