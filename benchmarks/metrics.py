@@ -52,7 +52,7 @@ def main() -> None:
     if options.parts:
         parts |= {"surface distances": surface_distances, "two skeletons": skeletons, "Betti numbers": betti,
                   "Betti matching error": metrics.betti_matching_error, "components": components,
-                  "picture of the errors": picture}  # fmt: skip
+                  "picture of the errors": picture}
     if options.others:
         parts["scikit-image: two skeletons"] = skimage_skeletons
         if importlib.util.find_spec("surface_distance"):
@@ -88,10 +88,10 @@ def case(shape: tuple[int, ...]) -> tuple[Mask, Mask]:
     half = shape[0] // 2
     prediction[half:] = np.roll(reference[half:], 1, 1)
     for centre, value in [*((c, False) for c in _spots(reference, 200, rng)),
-                          *((c, True) for c in rng.integers(0, shape, (100, 3)))]:  # fmt: skip
+                          *((c, True) for c in rng.integers(0, shape, (100, 3)))]:
         radius = int(rng.integers(2, 6))
         place = tuple(slice(max(c - radius, 0), min(c + radius + 1, size))
-                      for c, size in zip(centre, shape, strict=True))  # fmt: skip
+                      for c, size in zip(centre, shape, strict=True))
         grid = np.ogrid[place]
         prediction[place][sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True)) <= radius**2] = value
     return prediction, reference

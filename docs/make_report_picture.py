@@ -87,7 +87,7 @@ def start(profile: Path) -> Any:
     options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser") or ""
     for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "hide-scrollbars",
                  "disable-background-networking", "disable-component-update", "disable-sync",
-                 f"window-size={WIDTH},1000", f"user-data-dir={profile}"):  # fmt: skip
+                 f"window-size={WIDTH},1000", f"user-data-dir={profile}"):
         options.add_argument(f"--{flag}")
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
 
@@ -96,7 +96,7 @@ def photograph(chrome: Any, selector: str, number: int) -> Image.Image:
     """One part of the page, however long."""
     box = chrome.execute_script(
         "const box = document.querySelectorAll(arguments[0])[arguments[1]].getBoundingClientRect();"
-        "return [box.top + window.scrollY, box.height]", selector, number)  # fmt: skip
+        "return [box.top + window.scrollY, box.height]", selector, number)
     clip = {"x": 0, "y": box[0], "width": WIDTH, "height": box[1], "scale": 1}
     shot = chrome.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
     return Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")

@@ -17,7 +17,7 @@ _OF_DISKS = {
                  "disk, or lift the limit",
     errno.EROFS: "the disk of {folder} can only be read. Choose a folder on another disk",
     errno.EIO: "the disk of {folder} fails. Choose a folder on another disk",
-}  # fmt: skip
+}
 _OF_PATHS = {
     errno.EACCES: "there is no permission. Change it, or choose another folder",
     errno.EPERM: "there is no permission. Change it, or choose another folder",

@@ -40,7 +40,7 @@ def difference(one: Grid, two: Grid) -> str | None:
     for what, a, b, tolerance in (("shape", one.size, two.size, 0.0),
                                   ("spacing", one.spacing, two.spacing, 1e-4 * shortest),
                                   ("origin", one.origin, two.origin, 1e-2 * shortest),
-                                  ("direction", one.direction, two.direction, 1e-4)):  # fmt: skip
+                                  ("direction", one.direction, two.direction, 1e-4)):
         if a is None or b is None or (what in ("origin", "direction") and np.shape(a) != np.shape(b)):
             continue
         if len(a) != len(b) or not np.allclose(a, b, rtol=0, atol=tolerance):

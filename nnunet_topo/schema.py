@@ -29,7 +29,7 @@ class Words:
 
 Text = Annotated[str, Predicate(lambda text: bool(text.strip()) and text.isprintable()), Words("a text in one line")]
 Name = Annotated[str, Predicate(lambda text: text.isprintable() and bool(text) and not set(text) & set(" /\\")),
-                 Words("a name without spaces and slashes", "names without spaces and slashes")]  # fmt: skip
+                 Words("a name without spaces and slashes", "names without spaces and slashes")]
 
 
 def read_entries(place: str, content: Any, hints: Mapping[str, Any], *, owner: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def require_whole(path: str | os.PathLike[str]) -> None:
             _check_of(start)(path, file)
         except struct.error as error:
             raise ValueError(f"{path} is cut off or damaged: a part of its header is missing. Copy or make it again."
-                             ) from error  # fmt: skip
+                             ) from error
         except (ValueError, zlib.error, zipfile.BadZipFile, EOFError) as error:
             raise ValueError(f"{path} is cut off or damaged: {error}. Copy or make it again.") from error
 
@@ -196,7 +196,7 @@ def _check_tiff(path: Path, file: BinaryIO) -> None:
 
 def _tiff_numbers(
     file: BinaryIO, size: int, table: bytes, order: str, big: bool
-) -> Iterator[tuple[int, tuple[int, ...]]]:  # fmt: skip
+) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Each tag of a page with its numbers, which are read of strips and tiles only."""
     inline, entry = (8, 20) if big else (4, 12)
     for place in range(0, len(table), entry):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 FLAGS = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-         "disable-component-update", "disable-sync", "window-size=1400,1000")  # fmt: skip
+         "disable-component-update", "disable-sync", "window-size=1400,1000")
 
 
 @contextmanager

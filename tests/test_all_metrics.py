@@ -103,7 +103,7 @@ def test_values_of_empty_masks_are_those_of_the_table(shape):
     nothing = {name for name, value in all_metrics(empty, empty, spacing).items() if math.isnan(value)}
     undefined = {"dice", "iou", "nsd_1mm", "nsd_2mm", "hausdorff_mm", "hausdorff_95_mm", "cl_dice",
                  "cl_dice_precision", "cl_dice_sensitivity", "skeleton_covered_share",
-                 "average_symmetric_surface_distance_mm"}  # fmt: skip
+                 "average_symmetric_surface_distance_mm"}
     assert nothing == undefined
     assert all(value == 0 for name, value in all_metrics(empty, empty, spacing).items() if name not in undefined)
     for prediction, reference, missing, share, other in (
@@ -160,7 +160,7 @@ def test_cl_dice_is_the_harmonic_mean_of_the_shares_of_skeleton_voxels(seed, sha
     prediction, reference, _ = case(seed, shape, 0.7)
     result = cl_dice_parts(prediction, reference)
     inside = [float(mask[thin(other)].mean()) for other, mask in ((prediction, reference), (reference, prediction))
-              if other.any()]  # fmt: skip
+              if other.any()]
     if len(inside) == 2:
         assert result[1:] == pytest.approx(tuple(inside))
         assert result.cl_dice * sum(inside) == pytest.approx(2 * inside[0] * inside[1])

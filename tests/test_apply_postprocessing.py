@@ -290,7 +290,7 @@ def edited(settings: Path, **changes) -> None:
     ({"nnunet_topo_postprocessing": 2}, "is of format 2"),
     ({"unit_of_sizes": "mm2"}, "with 3 axes they are in mm3"),
     ({"axes": 2, "unit_of_sizes": "mm2"}, "has 3 axes, but the settings are for 2"),
-])  # fmt: skip
+])
 def test_settings_that_do_not_fit_are_refused(changes, sentence, arguments, tmp_path, capsys):
     edited(tmp_path / "pp.json", **changes)
     assert sentence in refused(arguments, tmp_path, capsys)

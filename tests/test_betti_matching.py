@@ -140,7 +140,7 @@ def test_images_exchanged_exchange_their_roles():
 
 
 @pytest.mark.parametrize(("connectivity", "cells"), [("foreground", "top_dimensional_cells"),
-                                                     ("background", "vertices")])  # fmt: skip
+                                                     ("background", "vertices")])
 @pytest.mark.parametrize("shape", [(60, 70), (190, 110), (34, 17, 18)])
 def test_bars_are_those_of_gudhi(shape, connectivity, cells):
     rng = np.random.default_rng(2)

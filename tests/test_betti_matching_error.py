@@ -164,7 +164,7 @@ def test_background_far_away_changes_nothing(form):
     (RING.astype(np.uint8), "The prediction must be a boolean numpy array, not ndarray uint8"),
     (RING.tolist(), "The prediction must be a boolean numpy array, not list"),
     (np.ones((2, 3), bool), r"prediction has \(2, 3\) and the reference \(3, 3\)"),
-])  # fmt: skip
+])
 def test_bad_input_is_refused_with_a_sentence(prediction, sentence):
     with pytest.raises(ValueError, match=sentence):
         betti_matching_error(prediction, RING)
@@ -177,7 +177,7 @@ def test_bad_input_is_refused_with_a_sentence(prediction, sentence):
     (RING.tolist(), "not of list"),
     (RING[0], r"not of ndarray bool \(3,\)"),
     (RING[:2], r"masks of one shape, not of \(2, 3\) and \(3, 3\)"),
-])  # fmt: skip
+])
 def test_numbers_of_matches_are_taken_of_masks_only(prediction, sentence):
     with pytest.raises(ValueError, match=sentence):
         matched_betti_numbers(prediction, RING)
@@ -194,7 +194,7 @@ def test_other_numbers_of_axes_are_refused(shape):
 @pytest.mark.parametrize(("form", "sentence"), [
     ({"connectivity": "both"}, 'must be "foreground" or "background", not \'both\''),
     ({"published": True}, 'published form of Betti matching has the connectivity "background", not \'foreground\''),
-])  # fmt: skip
+])
 def test_other_forms_are_refused_with_a_sentence(count, form, sentence):
     with pytest.raises(ValueError, match=sentence):
         count(RING, RING, **form)

@@ -112,7 +112,7 @@ ALL = slice(None)
                 (slice(1, 4), ALL, slice(1, 4)), (ALL, slice(1, 4), slice(1, 4)))), (1, 5, 0), id="frame-of-a-cube"
         ),
     ],
-)  # fmt: skip
+)
 def test_known_shapes_have_their_betti_numbers(mask, expected, connectivity):
     assert betti_numbers(mask, connectivity) == expected
 

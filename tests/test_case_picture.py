@@ -12,7 +12,7 @@ from nnunet_topo.report.case_pictures import case_picture
 from nnunet_topo.report.error_painting import MARKS, MISSED, SPURIOUS
 
 KINDS = ("missed_segments", "spurious_segments", "missed_pieces", "false_pieces", "breaks", "merges", "false_holes",
-         "filled_holes")  # fmt: skip
+         "filled_holes")
 
 
 def two_bars(dimensions: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_errors_of_exchanged_masks_are_exchanged(dimensions):
     one, two = (rng.random((2, *(12, 40, 44)[3 - dimensions :])) < 0.4)
     errors, other = topology_errors(one, two), topology_errors(two, one)
     for kind, partner in (("missed_segments", "spurious_segments"), ("missed_pieces", "false_pieces"),
-                          ("breaks", "merges"), ("false_holes", "filled_holes")):  # fmt: skip
+                          ("breaks", "merges"), ("false_holes", "filled_holes")):
         assert errors.counts[kind] == other.counts[partner] and errors.counts[partner] == other.counts[kind]
         assert np.array_equal(getattr(errors, kind), getattr(other, partner))
 
@@ -91,7 +91,7 @@ def test_cavities_and_tunnels_inside_of_the_reference_are_false_holes(gap):
     (slice(2, 4), slice(9, 12), slice(9, 12)),  # a dent
     (slice(2, 8), slice(3, 6), slice(9, 12)),  # a notch, open on three sides
     (slice(2, 8), slice(9, 12), slice(3, 19)),  # a cut through all of it
-])  # fmt: skip
+])
 def test_what_opens_no_way_through_is_no_hole(gap):
     prediction = slab()
     prediction[gap] = False
@@ -166,13 +166,13 @@ def test_empty_full_flat_and_narrow_masks_are_drawn_without_a_warning(tmp_path, 
     image = np.random.default_rng(0).normal(size=shape)
     for number, (prediction, reference) in enumerate([(empty, empty), (full, empty), (empty, full), (full, full)]):
         case_picture(prediction, reference, tmp_path / f"{number}.png", spacing=(5.0, 0.5, 0.5)[-len(shape) :],
-                     image=image)  # fmt: skip
+                     image=image)
         assert imread(tmp_path / f"{number}.png").ndim == 3
 
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"image": np.zeros((3, 3))}, r"image has the shape \(3, 3\)"), ({"spacing": (1, 1, 1)}, "2 positive lengths"),
-    ({"prediction": np.zeros((3, 3), bool)}, r"prediction has \(3, 3\)")])  # fmt: skip
+    ({"prediction": np.zeros((3, 3), bool)}, r"prediction has \(3, 3\)")])
 def test_unfit_arguments_are_refused_with_a_sentence_and_no_file(tmp_path, change, message):
     arguments = {"prediction": np.ones((8, 9), bool), "reference": np.ones((8, 9), bool), "spacing": (1, 1)} | change
     with pytest.raises(ValueError, match=message):

@@ -51,7 +51,7 @@ def test_no_summary_is_written_into_the_predictions_of_another(folders, tmp_path
         folder.rename(tmp_path / parent / "labels")
     theirs, ours = tmp_path / "b" / "labels", tmp_path / "a" / "labels"
     assert command((theirs, ours), "-l", "1", "-o", str(tmp_path / output), "--report", "--compare",
-                   f"{name}={theirs}") == 1  # fmt: skip
+                   f"{name}={theirs}") == 1
     assert f"which holds the predictions of {owner}" in capsys.readouterr().err
     assert not list(tmp_path.rglob("summary_topology.json"))
 

@@ -181,7 +181,7 @@ def spoil(source: Path, how: str) -> None:
     ("label", "lacks 1 file(s) that its images need, such as training/1st_manual/22_manual1.gif"),
     ("label of the test", "lacks 1 file(s) that its images need, such as test/1st_manual/20_manual1.gif"),
     ("no training", "has no files NN_training.tif, so"),
-])  # fmt: skip
+])
 def test_what_is_not_as_published_is_refused_and_nothing_is_left_behind(source, raw, capsys, how, sentence):
     spoil(source, how)
     assert main(["drive", str(source), "-d", "604", "--ignore_outside"]) == 1

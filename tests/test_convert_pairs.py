@@ -71,7 +71,7 @@ def test_one_label_value_can_be_the_foreground(folders, raw):
     ("none", "is not a folder"),
     ("name", "is not a name of a data set"),
     ("test", "go together"),
-])  # fmt: skip
+])
 def test_what_does_not_fit_is_refused_and_nothing_is_left_behind(folders, raw, capsys, how, sentence):
     options = ["--classes", "artery"] if how == "classes" else ["--classes", "artery", "vein"]
     options += ["--test_images", folders[0]] if how == "test" else []

@@ -82,7 +82,7 @@ def test_layers_of_overlapping_segments_are_refused(convert, raw, capsys):
     (["--classes", "ignore", "vessel"], "must be the highest, above at least one class"),
     (["--classes", "vessel", "Ignore"], "Name it last, in small letters"),
     ([], "nnU-Net needs labels without gaps; number them 0, 1, 2, ... first"),
-])  # fmt: skip
+])
 def test_names_and_values_that_do_not_mean_what_they_say_are_refused(convert, raw, capsys, options, sentence):
     assert convert([mask(255), mask(255)], *options) == 1
     refused(raw, capsys, sentence)
@@ -118,7 +118,7 @@ def test_the_ignore_label_can_be_named_last(convert, raw, require_integrity):
     (mask() * np.float64("nan"), "holds values that are not labels, e.g. nan"),
     (mask() + np.float32("inf"), "holds values that are not labels, e.g. inf"),
         (np.stack([mask(), mask()]), "c0.nrrd is an image of size (8, 6, 4, 2)"),
-])  # fmt: skip
+])
 def test_values_that_are_not_labels_are_refused(convert, raw, capsys, labels, sentence):
     assert np.float32(2**24 + 1) == np.float32(2**24)  # so that nnU-Net could not tell these apart
     image = sitk.GetImageFromArray(labels, isVector=False)
@@ -157,7 +157,7 @@ def test_headers_that_differ_by_rounding_are_one_grid_that_of_the_image(convert,
 @pytest.mark.parametrize(("spacing", "origin", "sentence"), [
     ((0.5001, 1.0, 2.0), (1.0, -2.0, 3.0), "they differ in spacing: (0.5, 1.0, 2.0) and (0.5001, 1.0, 2.0)"),
     ((0.5, 1.0, 2.0), (1.006, -2.0, 3.0), "they differ in origin: (1.0, -2.0, 3.0) and (1.006, -2.0, 3.0)"),
-])  # fmt: skip
+])
 def test_grids_that_differ_by_more_than_rounding_are_refused(convert, raw, capsys, spacing, origin, sentence):
     """By a five-thousandth of a voxel's edge in spacing, or a hundredth of it in place."""
     assert convert([image_of(mask(), spacing, origin)], ending=".mha") == 1

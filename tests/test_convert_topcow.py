@@ -158,7 +158,7 @@ def spoil(release: Path, how: str) -> None:
     ("modality", "has no files topcow_ct_NNN_0000.nii.gz. Give the folder of the whole release, or another --modality"),
     ("2023", "has no folder cow_seg_labelsTr, so it is not TopCoW's release of 2024, but that of 2023."),
     ("all", "has no folder imagesTr and no folder cow_seg_labelsTr, so it is not TopCoW's release of 2024. Unpack"),
-])  # fmt: skip
+])
 def test_what_is_not_as_published_is_refused_and_nothing_is_left_behind(release, raw, capsys, how, sentence):
     spoil(release, how)
     assert main(["topcow", str(release), "-d", "603", "--modality", "ct"]) == 1

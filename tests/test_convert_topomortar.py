@@ -143,7 +143,7 @@ def spoilt(repository: Path, how: str) -> None:
     ("split", "is not as published"),
     ("dataset_types.txt", "Clone https://github.com/jmlipman/TopoMortar"),
     ("splits.yaml", "has no file splits.yaml"),
-])  # fmt: skip
+])
 def test_what_is_not_as_published_is_refused_and_nothing_is_left_behind(repository, nnunet, capsys, how, sentence):
     spoilt(repository, how)
     assert main(["topomortar", str(repository), "-d", "501"]) == 1

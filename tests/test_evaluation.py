@@ -68,7 +68,7 @@ def test_command_gives_the_metrics_of_each_mask_and_the_dice_of_nnunet(kind, tmp
 
 @pytest.mark.parametrize(("reader", "ending"), [
     (SimpleITKIO, ".nii.gz"), (SimpleITKIO, ".nrrd"), (SimpleITKIO, ".mha"), (NibabelIO, ".nii"),
-    (NibabelIOWithReorient, ".nii.gz"), (Tiff3DIO, ".tif"), (Tiff3DIO, ".tiff")])  # fmt: skip
+    (NibabelIOWithReorient, ".nii.gz"), (Tiff3DIO, ".tif"), (Tiff3DIO, ".tiff")])
 def test_every_3d_format_gives_the_same_distances_in_mm(reader, ending, tmp_path):
     place = {"sitk_stuff": {"spacing": SPACING[::-1], "origin": (5, 6, 7), "direction": np.eye(3).ravel()},
              "nibabel_stuff": {"original_affine": np.diag([*SPACING[::-1], 1]),

@@ -25,7 +25,7 @@ from nnunet_topo.report.evaluation_page import write_evaluation_page
 EVIL = "<img src=x onerror=alert(1)> & \"quotes\""
 SETTINGS = {"version": "0.1.0", "labels_or_regions": ["1", "(1, 2)"], "ignore_label": None, "known_labels": None,
             "tolerances_mm": [1.0, 2.0], "label_names": {"1": "vessel", "(1, 2)": EVIL}, "file_ending": ".png",
-            "reader": "NaturalImage2DIO"}  # fmt: skip
+            "reader": "NaturalImage2DIO"}
 
 
 def masks_of(case: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +47,7 @@ def summary(shift: int = 0, cases: int = 6) -> dict:
         entries.append({"case": EVIL if case == 1 else f"case_{case}", "spacing": [1.0, 0.5],
                         "reference_file": "/data/labels/a.png", "prediction_file": "/data/predictions/a.png",
                         "metrics": {"1": all_metrics(prediction, reference, (1.0, 0.5)),
-                                    "(1, 2)": all_metrics(more, reference, (1.0, 0.5))}})  # fmt: skip
+                                    "(1, 2)": all_metrics(more, reference, (1.0, 0.5))}})
     return summarise(entries, SETTINGS) | {"failed": {"bad_case": EVIL}, "missing_predictions": ["absent.png"]}
 
 
@@ -145,12 +145,12 @@ def chrome(page, tmp_path_factory):
 def column(chrome, number: int, attribute: str = "textContent") -> list[str]:
     return chrome.execute_script(
         "return [...document.querySelectorAll('#case-table tbody tr')].filter(row => !row.hidden)"
-        f".map(row => row.cells[{number}].{attribute})")  # fmt: skip
+        f".map(row => row.cells[{number}].{attribute})")
 
 
 def heads(chrome) -> list[str]:
     return chrome.execute_script("return [...document.querySelectorAll('#case-table thead button')]"
-                                 ".map(button => button.textContent)")  # fmt: skip
+                                 ".map(button => button.textContent)")
 
 
 def click(chrome, selector: str, number: int = 0) -> None:
@@ -163,7 +163,7 @@ def test_browser_renders_it_without_errors_and_asks_for_nothing_else(chrome, pag
     requested = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
     urls = {message["params"]["request"]["url"] for message in requested
             if message["method"] == "Network.requestWillBeSent"
-            and message["params"]["documentURL"] == page.as_uri()}  # fmt: skip
+            and message["params"]["documentURL"] == page.as_uri()}
     assert page.as_uri() in urls and all(url == page.as_uri() or url.startswith("data:") for url in urls)
     sizes = chrome.execute_script("return [...document.images].map(image => image.naturalWidth)")
     assert len(sizes) == 4 and min(sizes) > 500
@@ -185,7 +185,7 @@ def test_a_click_sorts_numbers_as_numbers_and_what_is_not_finite_last(chrome, me
         infinite = [math.isinf(value) for value in rest]
         assert infinite == sorted(infinite, reverse=True)
         assert chrome.execute_script("return document.querySelectorAll('#case-table th')[arguments[0]].ariaSort",
-                                     number) == direction  # fmt: skip
+                                     number) == direction
     if metric == "HD95":
         assert "∞" in column(chrome, number) and "–" in column(chrome, number)
 
@@ -207,7 +207,7 @@ def test_the_table_is_searched_filtered_and_shows_all_metrics_on_demand(chrome):
     assert column(chrome, 1) == [EVIL] and column(chrome, 2) == ["vessel (1)"]
     chrome.execute_script("for (const id of ['search', 'label', 'folder']) { const control = "
                           "document.getElementById(id); control.value = ''; for (const kind of ['input', 'change']) "
-                          "control.dispatchEvent(new Event(kind)) }")  # fmt: skip
+                          "control.dispatchEvent(new Event(kind)) }")
     assert len(column(chrome, 0)) == rows
     iou = heads(chrome).index("IoU")
     shown = "return document.querySelectorAll('#case-table th')[arguments[0]].offsetWidth > 0"
@@ -231,7 +231,7 @@ def test_links_lead_from_the_table_and_the_distributions_to_the_case_and_back(ch
     chrome.execute_script("document.querySelector('article:target header a').click()")
     require_in_sight("table")
     chrome.execute_script("document.querySelector(`svg a[href='#${arguments[0]}']`)"
-                          ".dispatchEvent(new MouseEvent('click', {bubbles: true}))", target)  # fmt: skip
+                          ".dispatchEvent(new MouseEvent('click', {bubbles: true}))", target)
     assert chrome.find_element("css selector", "article:target h3").text == "case_3"
     require_in_sight(target)
 
@@ -277,7 +277,7 @@ def test_command_compares_folders_whose_summaries_lie_by_themselves(folders, tmp
         imsave(str(images / f"case_{case}_0000.png"), np.full((20, 60), 40 * case, np.uint8), check_contrast=False)
     output = tmp_path / "out"
     assert command(folders, "-l", "1", "-o", str(output), "--report", "--compare", f"baseline={folders[2]}",
-                   "-images", str(images)) == 0  # fmt: skip
+                   "-images", str(images)) == 0
     text = (output / "report.html").read_text(encoding="utf-8")
     assert {"comparison"} <= set(Elements(text).ids) and "baseline" in text
     assert (output / "baseline" / "summary_topology.json").exists()
@@ -312,7 +312,7 @@ def test_pictures_that_cannot_be_drawn_are_named_and_the_report_is_there(folders
 
 
 @pytest.mark.parametrize("arguments", [["--compare", "a"], ["-images", "a"], ["--pictures", "3"],
-                                       ["--report", "--pictures", "-1"]])  # fmt: skip
+                                       ["--report", "--pictures", "-1"]])
 def test_flags_of_the_report_without_it_are_an_error_of_use(folders, arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         command(folders, "-l", "1", *arguments)

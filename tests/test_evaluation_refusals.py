@@ -147,7 +147,7 @@ def test_a_label_that_is_in_no_file_is_pointed_out(folders, capsys):
 @pytest.mark.parametrize("arguments", [
     [], ["-djfile", "a"], ["-pfile", "a"], ["-l", "1", "-djfile", "a", "-pfile", "b"], ["--regions", "1;2"],
     ["-djfile", "a", "-pfile", "b", "-il", "2"], ["-l", "1", "--tolerances_mm", "-1"],
-    ["-l", "1", "-np", "-1"]])  # fmt: skip
+    ["-l", "1", "-np", "-1"]])
 def test_contradicting_flags_are_an_error_of_use(folders, arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         command(folders, *arguments)

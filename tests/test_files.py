@@ -158,7 +158,7 @@ def test_of_other_machines_what_has_not_changed_for_a_day_is_removed(hours, left
 @pytest.mark.parametrize(("folder", "reason"), [
     ("file", "a file is there, where a folder is needed"), ("file/deeper", "a part of this path is a file"),
     ("x" * 300, "the path or a name in it is too long"),
-])  # fmt: skip
+])
 def test_a_folder_that_cannot_be_one_is_refused_with_the_reason(folder, reason, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWrittenError, match=f"could not be written: {reason}"):

@@ -50,7 +50,7 @@ def cases(folder: Path, count: int = 4, spoil=damaged) -> list[str]:
         write_nifti(grid_of_bars(), folder / "true", f"case_{seed}")
         probabilities = spoil(grid_of_bars(), seed)
         write_case(folder / "predicted", f"case_{seed}", probabilities, labels_of("one", probabilities), write_nifti,
-                   (0.5, 0.7))  # fmt: skip
+                   (0.5, 0.7))
     return [str(folder / "true"), str(folder / "predicted"), *model_files(folder, "one"), "-o",
             str(folder / "pp.json"), "-np", "0"]
 
@@ -65,7 +65,7 @@ def test_gaps_and_specks_are_found_and_applied_with_the_gain_that_was_promised(t
     gains = found.chosen["regions"]["vessel"]
     assert gains["predicted"]["error"] > 5 and gains["post_processed"]["error"] == gains["leave_one_out"]["error"] == 0
     assert apply([arguments[1], str(tmp_path / "out"), "-pp", str(tmp_path / "pp.json"), *arguments[2:6],
-                  "-np", "0"]) == 0  # fmt: skip
+                  "-np", "0"]) == 0
     for seed in range(4):
         result = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "out" / f"case_{seed}.nii.gz")))
         scores = gains["images"][f"case_{seed}"]["post_processed"]

@@ -28,7 +28,7 @@ def values(dimensions: int) -> dict[str, dict[str, float]]:
     empty, full = masks(dimensions)
     spacing = (2.0, 1.0, 0.5)[-dimensions:]
     return {"both_empty": all_metrics(empty, empty, spacing), "empty_prediction": all_metrics(empty, full, spacing),
-            "empty_reference": all_metrics(full, empty, spacing)}  # fmt: skip
+            "empty_reference": all_metrics(full, empty, spacing)}
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

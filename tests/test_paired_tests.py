@@ -71,7 +71,7 @@ def summary_of(values: dict[str, tuple[float, float]]) -> dict:
     cases = [{"case": name, "spacing": [1.0, 1.0], "reference_file": "r", "prediction_file": "p",
               "metrics": {key: {"dice": dice, "betti_error_sum": round(10 * (1 - dice)),
                                 "betti_matching_error_sum": 0} for key, dice in zip("12", pair, strict=True)}}
-             for name, pair in values.items()]  # fmt: skip
+             for name, pair in values.items()]
     return summarise(cases, {"labels_or_regions": ["1", "2"], "label_names": {}})
 
 

@@ -144,7 +144,7 @@ def test_hysteresis_has_the_wide_masks_betti_numbers_by_gudhi(shape):
     probabilities = ndimage.gaussian_filter(np.random.default_rng(1).random(shape), 1)
     probabilities = (probabilities - probabilities.min()) / np.ptp(probabilities)
     mask, wide = probabilities > 0.5, ndimage.binary_propagation(
-        probabilities > 0.5, everywhere(len(shape)), probabilities > 0.4)  # fmt: skip
+        probabilities > 0.5, everywhere(len(shape)), probabilities > 0.4)
     closed = close_gaps(mask, probabilities, (1,) * len(shape), tau=0.4)
     assert betti_numbers_by_gudhi(closed, "foreground") == betti_numbers_by_gudhi(wide, "foreground")
     assert betti_numbers_by_gudhi(mask, "foreground") != betti_numbers_by_gudhi(wide, "foreground")

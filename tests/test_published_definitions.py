@@ -64,7 +64,7 @@ def test_betti_errors_are_those_of_topomortar():
 def cl_dice_of_both(prediction: np.ndarray, reference: np.ndarray) -> float:
     """The formula in which they agree; neither smooths."""
     shares = [np.sum(skeletonize(one) & two) / np.sum(skeletonize(one))
-              for one, two in ((prediction, reference), (reference, prediction))]  # fmt: skip
+              for one, two in ((prediction, reference), (reference, prediction))]
     return 2 * shares[0] * shares[1] / sum(shares) if sum(shares) else 0.0
 
 

@@ -54,7 +54,7 @@ def stored(folder, storage, ending=".nii.gz"):
     (reader, storage) for reader in (SimpleITKIO, NibabelIO, NibabelIOWithReorient) for storage in STORAGES[1:])])
 def test_one_slice_is_measured_in_2d_along_whichever_axis_it_is_stored(tmp_path, reader, storage):
     values = evaluate(stored(tmp_path, storage), tmp_path / "out", labels_or_regions=[1],
-                      reader_writer=reader())["mean"]["1"]  # fmt: skip
+                      reader_writer=reader())["mean"]["1"]
     assert values["hausdorff_mm"] == pytest.approx(5 * SIDES[0])  # from the lower edge of row 10 to that of row 5
     assert [values[name] for name in ("betti_0_error", "betti_1_error")] == [1, 1] and "betti_2" not in values
     assert values["volume_difference_mm3"] == pytest.approx(9 * SIDES[0] * SIDES[1])
@@ -92,13 +92,13 @@ def test_scores_and_pictures_of_one_slice_are_those_of_a_2d_file(tmp_path, stora
         store(TRUE * np.arange(20, dtype=np.uint8), folder / "image.nii.gz", kind)
         rows.append(score_predictions(references=folders[0], predictions=folders[1], model=tmp_path))
         task = PictureTask(folders[1] / "case.nii.gz", folders[0] / "case.nii.gz", SimpleITKIO(), None,
-                           ((1, folder / "case.png"),), folder / "image.nii.gz")  # fmt: skip
+                           ((1, folder / "case.png"),), folder / "image.nii.gz")
         draw_case(task)
         pictures.append(np.asarray(Image.open(folder / "case.png").convert("RGB")))
     assert rows[0] == rows[1] and [rows[0][0][f"b{k}"] for k in (0, 1)] == [2, 1] and "b2" not in rows[0][0]
     assert np.array_equal(*pictures)
     case_picture(PREDICTED == 1, TRUE == 1, tmp_path / "by_arrays.png", spacing=SIDES,
-                 image=(TRUE * np.arange(20)).astype(np.float32))  # fmt: skip
+                 image=(TRUE * np.arange(20)).astype(np.float32))
     assert np.array_equal(pictures[0], np.asarray(Image.open(tmp_path / "by_arrays.png").convert("RGB")))
 
 
@@ -140,7 +140,7 @@ KNOWN = {"spacing": [5.0, 1.0, 1.0]}
 
 @pytest.mark.parametrize(("true", "predicted", "distance", "note"), [
     (KNOWN, KNOWN, 5, None), (None, None, 1, None), (None, KNOWN, 5, "The reference has no spacing file"),
-    (KNOWN, None, 5, "The prediction has no spacing file")])  # fmt: skip
+    (KNOWN, None, 5, "The prediction has no spacing file")])
 def test_a_tiff_without_a_spacing_file_has_that_of_the_other(tmp_path, capsys, true, predicted, distance, note):
     folders = tiff_pair(tmp_path, true, predicted)
     assert command(folders, "-l", "1", "-o", str(tmp_path)) == 0
@@ -158,7 +158,7 @@ def test_spacing_files_that_contradict_each_other_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [[1, 1, 1], {"spacing": [1, 1]}, {"spacing": [1, 1, 0]}, {"spacing": None},
-                                     {"spacing": ["a", 1, 1]}, {"x": 1}])  # fmt: skip
+                                     {"spacing": ["a", 1, 1]}, {"x": 1}])
 def test_a_spacing_file_of_another_form_is_named_itself(tmp_path, content):
     folders = tiff_pair(tmp_path, content, None)
     with pytest.raises(ValueError, match=r'case.json is to hold the spacing .* as nnU-Net 2 has it, {"spacing"'):

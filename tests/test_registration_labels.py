@@ -46,7 +46,7 @@ def of_117_labels(image, dtype, step=1):
 @pytest.mark.parametrize("dtype, step", TYPES)
 def test_moved_labels_equal_simpleitks_nearest_neighbour_with_the_written_transform(
     dtype, step, pair, result, tmp_path
-):  # fmt: skip
+):
     labels = of_117_labels(pair.moving, dtype, step)
     transform = sitk.ReadTransform(str(result.write(tmp_path)[0]))
     ours = on_fixed_grid(labels, pair.fixed, result.transform, segmentation=True)
@@ -153,7 +153,7 @@ def test_a_picture_shows_the_named_bone_alone(pair, result, tmp_path):
     for name, one, two, after, labels in (
         ("alone", pair.fixed, pair.moving, result.moved_segmentation, {}),
         ("named", fixed, moving, moved, {"label": 2, "moving_label": 5}), ("all", fixed, moving, moved, {}),
-    ):  # fmt: skip
+    ):
         registered = type(result)(result.transform, after, None, result.quality, [])
         registration_figure(one, two, registered, tmp_path / f"{name}.png", **labels)
     alone, named, everything = (imread(tmp_path / f"{name}.png") for name in ("alone", "named", "all"))

@@ -23,7 +23,7 @@ def bone(thickness: float, shift: float = 0.0, spacing: tuple[float, ...] = (0.9
     points = [(12 + 0.5 * t + shift, 14 + 0.008 * (t - 20) ** 2, 10 + 0.3 * t) for t in np.linspace(0, 44, 90)]
     points += [(24 + shift, 16 + 0.4 * t, 20 - 0.1 * t) for t in np.linspace(0, 36, 60)]
     grid = np.stack(np.meshgrid(*(np.arange(n) * s for n, s in zip((52, 56, 36), spacing, strict=True)),
-                                indexing="ij"), -1)  # fmt: skip
+                                indexing="ij"), -1)
     distance = np.min([np.linalg.norm(grid - point, axis=-1) for point in points], axis=0)
     image = sitk.GetImageFromArray((distance < thickness).astype(np.uint8).transpose(2, 1, 0))
     image.SetSpacing(spacing)

@@ -41,7 +41,7 @@ def no_pictures(monkeypatch):
 @pytest.mark.parametrize(("epochs", "parts"), [
     (3, [(0, 1), (1, 1), (2, 1)]), (12, [(0, 4), (4, 4), (8, 4)]), (10, [(0, 3), (3, 3), (6, 4)]),
     (11, [(0, 3), (3, 4), (7, 4)]), (1000, [(0, 333), (333, 333), (666, 334)]),
-])  # fmt: skip
+])
 def test_epochs_are_divided_into_rounds(epochs, parts):
     rounds = Rounds(epochs, 3)
     assert [rounds[i] for i in range(3)] == [Round(i, *part) for i, part in enumerate(parts)]
@@ -180,7 +180,7 @@ def test_a_training_that_was_killed_anywhere_ends_as_one_that_was_not(datasets, 
     ("regions_ignore", "3d_fullres", "nnUNetTrainerSkeletonRecall_SelfDistillation_NoMirroring"),
     ("ignore", "2d", "nnUNetTrainer_NoDeepSupervision_SelfDistillation_NoMirroring"),
     pytest.param("regions", "2d", "nnUNetTrainerSCNP_SelfDistillation_NoMirroring", marks=pytest.mark.slow),
-])  # fmt: skip
+])
 def test_every_kind_of_labels_is_trained_on_soft_targets(datasets, kind, configuration, trainer, monkeypatch):
     handed = []
     step = nnUNetTrainer.train_step

@@ -80,7 +80,7 @@ def test_length_is_that_of_a_graph_without_the_longest_edges_of_its_triangles(se
     spacing = np.sort(rng.uniform(0.5, 2, len(shape)))  # distances differ: no ties
     voxels = [tuple(voxel) for voxel in np.argwhere(mask)]
     near = {(u, v): float(np.linalg.norm(np.subtract(u, v) * spacing)) for u, v in itertools.combinations(voxels, 2)
-            if np.abs(np.subtract(u, v)).max() == 1}  # fmt: skip
+            if np.abs(np.subtract(u, v)).max() == 1}
     near |= {(v, u): length for (u, v), length in near.items()}
     kept = [(u, v) for (u, v), length in near.items() if u < v and not any(
         near.get((u, w), np.inf) < length - 1e-9 and near.get((w, v), np.inf) < length - 1e-9 for w in voxels)]

@@ -149,7 +149,7 @@ def test_a_transform_of_the_logits_sees_the_labels_and_its_loss_the_soft_targets
 @pytest.mark.parametrize("loss", [
     DC_and_topk_loss({"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False}, {"k": 10}),
     MemoryEfficientSoftDiceLoss(), nn.CrossEntropyLoss(),
-], ids=["top-k", "Dice", "cross-entropy"])  # fmt: skip
+], ids=["top-k", "Dice", "cross-entropy"])
 def test_a_loss_that_does_not_take_probabilities_is_refused(loss):
     with pytest.raises(NotImplementedError, match=f"Mine: .* this trainer's loss is {type(loss).__name__}"):
         with_soft_targets(loss, "Mine")

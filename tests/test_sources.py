@@ -51,7 +51,7 @@ def test_what_a_module_imports_counts_wherever_it_imports_it(toy):
     ("tools/numbers.py", "2 * x", "3 * x", True), ("late.py", "1", "2", True),
     ("metric.py", "doubled(x)\n", "doubled(x) + 1\n", True),
     ("metric.py", "def metric(x):\n", 'def metric(x):\n    """What it is."""\n    # why\n', False),
-    ("tools/numbers.py", "2 * x", "(2  *  x)", False), ("tools/words.py", "upper", "lower", False)])  # fmt: skip
+    ("tools/numbers.py", "2 * x", "(2  *  x)", False), ("tools/words.py", "upper", "lower", False)])
 def test_fingerprints_change_with_the_code_that_is_used_and_with_nothing_else(toy, file, old, new, changes):
     before = fingerprint()
     assert fingerprint() == before

@@ -81,7 +81,7 @@ def study(prepared, tmp_path):
     ({"groups": {"one": ["near"], "two": ["near"]}}, "groups name near more than once"),
     ({"folds": [5]}, "has no fold 5; it has 0 to 4"),
     ({"folds": ["some"]}, "has no fold 'some'"),
-])  # fmt: skip
+])
 def test_a_study_that_cannot_be_done_is_refused_before_anything_is_written(study, capsys, changes, sentence):
     file = study(**changes)
     assert main([str(file)]) == 1
@@ -125,7 +125,7 @@ def test_an_output_that_cannot_be_written_is_noticed_before_the_first_training(s
     ("labelsTs", {"t0.nii.gz": "", "t1.nii.gz": "", "t2.nii.gz": ""}, "3 of 3 case(s) of Dataset701_Tiny_classes"),
     ("imagesTs", {"t0_0000.png": ""}, "have 3 case(s) alone, such as t0, so"),
     ("manifest.csv", "case,kind\nt0,near\n", "must have the columns case and group"),
-])  # fmt: skip
+])
 def test_test_images_that_could_not_be_compared_are_noticed_before_the_first_training(
     study, prepared, tmp_path_factory, capsys, name, content, sentence
 ):
@@ -164,7 +164,7 @@ def test_published_splits_that_nnunet_would_not_use_are_noticed(study, prepared,
     (f"{PLANS}.json", "{}", f"{PLANS}.json names no configurations, so it is not a plans file"),
     ("dataset.json", "", "dataset.json is damaged or not JSON ("),
     ("splits_final.json", "1", "splits_final.json is damaged or holds no list of splits ("),
-])  # fmt: skip
+])
 def test_a_damaged_file_of_nnunet_is_named(study, capsys, name, content, sentence):
     file = Path(os.environ["nnUNet_preprocessed"]) / DATASET / name
     before = file.read_text() if file.is_file() else None

@@ -82,7 +82,7 @@ def refused(folder: Path, text: str | bytes) -> str:
     ({"executor": {"gpus": []}}, "gpus must be a whole number from 0 to 1,000, not []."),
     ({"executor": {"gpus": 2}}, "gpus must be 0 or 1 with kind: local, not 2: a training uses one GPU."),
     ({"executor": None}, ", entry 'executor' must hold names and values, not null."),
-])  # fmt: skip
+])
 def test_what_does_not_fit_is_refused_in_a_sentence(tmp_path, changes, sentence):
     assert sentence in refused(tmp_path, yaml.safe_dump(WHOLE | changes))
 
@@ -113,7 +113,7 @@ def test_what_every_study_names_must_be_there(tmp_path):
     ("epochs: 1:30", ": epochs must be a whole number from 1 to 1,000,000, or null, not '1:30'."),
     ("settings: {cl_dice: {weight: !!timestamp 2026-01-01}}", ": settings must be names of terms with their settings"),
     ("settings: {cl_dice: {weight: !!set {a, b}}}", ": settings must be names of terms with their settings"),
-])  # fmt: skip
+])
 def test_what_is_not_yaml_or_is_another_thing_in_yaml_than_it_seems_is_refused(tmp_path, text, sentence):
     assert sentence in refused(tmp_path, text)
 
@@ -150,7 +150,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 
 KEYS = ["output", "datasets", "trainers", "configurations", "folds", "seeds", "plans", "epochs", "iterations", "groups",
-        "validation_iterations", "save_every", "device", "mirroring", "network", "settings", "tested"]  # fmt: skip
+        "validation_iterations", "save_every", "device", "mirroring", "network", "settings", "tested"]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3) | st.dates()
     | st.sampled_from(["dice", "all", "cpu", 10**30, -1, 2**32]),
@@ -164,7 +164,7 @@ def test_any_values_are_taken_as_they_are_or_refused_in_one_line(data, tmp_path_
     folder = tmp_path_factory.getbasetemp()
     changes = data.draw(st.dictionaries(st.sampled_from(KEYS), anything, max_size=2))
     executor = data.draw(st.dictionaries(st.sampled_from(["kind", "processes", "gpus", "partition", "cpus", "account"]),
-                                         anything, max_size=2) | anything)  # fmt: skip
+                                         anything, max_size=2) | anything)
     try:
         study = read(folder, yaml.safe_dump(WHOLE | changes | {"executor": executor}))
     except ValueError as error:

@@ -29,7 +29,7 @@ SCRIPTS = {
     "scontrol": "echo $* >> requeued",
     "srun": 'shift 5; exec "$@"',  # without --unbuffered, --output FILE and --error FILE
     "sacct": "echo Slurm accounting storage is disabled >&2; touch sacct_was_called; exit 1",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def write_json_of(run, name, content):
 
 def test_a_finished_run_is_no_job_and_a_run_that_failed_says_so_when_it_is_submitted_again(
     cluster, tmp_path, capsys, monkeypatch
-):  # fmt: skip
+):
     runs = runs_in(tmp_path, "abc")
     study = Study(tmp_path, (1,), ("a", "b", "c"), executor=WANTED)
     monkeypatch.setattr("nnunet_topo.study.results.write_results", lambda study, runs: [])

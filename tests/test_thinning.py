@@ -279,7 +279,7 @@ def test_memory_order_and_views_do_not_matter():
 @pytest.mark.parametrize(("shape", "left"), [
     ((9, 9), 1), ((8, 8), 1), ((6, 6, 6), 1), ((9, 9, 9), 1), ((5, 20, 20), 1), ((1, 1), 1), ((1, 1, 1), 1),
     ((2, 2, 2), 1), ((1, 9), 9), ((5, 1, 1), 5), ((3, 70), 67), ((3, 3, 70), 67),
-], ids=str)  # fmt: skip
+], ids=str)
 def test_empty_masks_stay_empty_and_full_ones_become_a_voxel_or_a_line(shape, left, rule, path):
     assert not path(np.zeros((2, *shape), bool), None, rule).any()
     full = path(np.ones((2, *shape), bool), None, rule)

@@ -15,7 +15,7 @@ RAW = ["a.nii", "a.hdr", "a.gipl", "raw.nrrd", "raw.mha", "raw.mhd", "raw.tif", 
 TIFF = ["zlib.tif", "zlib_big.tif"]  # a header without checksum
 CHECKED = ["a.nii.gz", "gzip.nrrd", "gzip.nhdr", "zlib.mha", "zlib.mhd", "a.png", "a.npz"]
 HARMS = [*(("cut off", name) for name in RAW + TIFF + CHECKED), *(("zeros follow", name) for name in TIFF + CHECKED),
-         *(("a byte is another", name) for name in CHECKED)]  # fmt: skip
+         *(("a byte is another", name) for name in CHECKED)]
 
 
 def written(folder, name):

@@ -125,7 +125,7 @@ def _require_own_outputs(folders: Mapping[str, Path], outputs: Mapping[str, Path
 def _report(
     options: argparse.Namespace, output: Path, summaries: Mapping[str, Mapping[str, Any]],
     outputs: Mapping[str, Path], reader: Any,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Draw the worst cases and write the page; returns what could not be drawn, with the reason."""
     from nnunet_topo.report.evaluation_page import write_evaluation_page
     from nnunet_topo.report.evaluation_pictures import draw_pictures

@@ -37,7 +37,7 @@ class _Task:
 def write_report(
     path: Path, settings: Postprocessing, predictions: Sequence[Path], references: Path, *, scheme: LabelScheme,
     file_ending: str, reader_writer: Any, processes: int, pictures: int,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Draw the worst images of each label or region, as many as ``pictures``, and write the page.
 
     Returns why others could not be drawn.

@@ -53,7 +53,7 @@ def _register(options: argparse.Namespace) -> int:
 def _one(
     case: Case, options: argparse.Namespace, output: Path, landmarks: dict[str, Any] | None = None,
     channels_folder: Path | None = None,
-) -> bool:  # fmt: skip
+) -> bool:
     """One case into a folder; whether it is sure."""
     from nnunet_topo.disk import require_writable
     from nnunet_topo.registration.cases import register_case, write_channels

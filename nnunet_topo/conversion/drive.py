@@ -42,7 +42,7 @@ class _Case(NamedTuple):
 def convert_drive(
     source: str | os.PathLike[str], number: int, *, ignore_outside: bool = False, say: Callable[[str], None] = print,
     progress: bool = True, check: Check | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write ``DatasetXXX_DRIVE`` (with ``ignore_outside`` ``..._DRIVEFieldOfView``); returns its folder.
 
     Photographs become RGB ``.png`` files, pixel for pixel; labels are 0 and 1 (vessel), the first observer's. Test

@@ -23,7 +23,7 @@ def convert_pairs(
     test_images: str | os.PathLike[str] | None = None, test_labels: str | os.PathLike[str] | None = None,
     foreground: int | None = None, classes: Sequence[str] = ("foreground",), channel: str = "image",
     say: Callable[[str], None] = print, check: Check | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write ``DatasetXXX_<name>`` from volumes of one channel; returns its folder.
 
     An image and its label map have the same file name, which ends in one of :data:`ENDINGS`, the same for all. Images

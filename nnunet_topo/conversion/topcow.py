@@ -24,7 +24,7 @@ from nnunet_topo.files import write_json
 
 MODALITIES = {"ct": "CT", "mr": "MR"}  # channels; nnU-Net normalises "CT" in a way of its own
 VESSELS = {1: "BA", 2: "R-PCA", 3: "L-PCA", 4: "R-ICA", 5: "R-MCA", 6: "L-ICA", 7: "L-MCA", 8: "R-Pcom", 9: "L-Pcom",
-           10: "Acom", 11: "R-ACA", 12: "L-ACA", 15: "3rd-A2"}  # fmt: skip
+           10: "Acom", 11: "R-ACA", 12: "L-ACA", 15: "3rd-A2"}
 _ENDING = ".nii.gz"
 _IMAGES, _LABELS, _LICENCE = "imagesTr", "cow_seg_labelsTr", "License.txt"
 
@@ -32,7 +32,7 @@ _IMAGES, _LABELS, _LICENCE = "imagesTr", "cow_seg_labelsTr", "License.txt"
 def convert_topcow(
     source: str | os.PathLike[str], number: int, modality: str, *, binary: bool = False, progress: bool = True,
     check: Check | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write ``DatasetXXX_TopCoW<CT or MR>`` (with ``binary`` ``...Binary``) from one modality; returns its folder.
 
     Images are the release's files. nnU-Net needs consecutive labels, so the release's 15 (3rd-A2; 13 and 14 are not

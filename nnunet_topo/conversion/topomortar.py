@@ -43,7 +43,7 @@ class _Source(NamedTuple):
 def convert_topomortar(
     source: str | os.PathLike[str], number: int, *, sets: Sequence[str] = SETS,
     say: Callable[[str], None] = print, progress: bool = True, check: Check | None = None,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Write data sets ``number``, ``number + 1``, ... in the order of ``sets``; returns their folders.
 
     Each holds ``dataset.json``, ``imagesTr``, ``labelsTr`` (training and validation images), ``imagesTs``, ``labelsTs``
@@ -141,7 +141,7 @@ def _require_files(source: _Source, sets: Sequence[str]) -> None:
 def _write(
     source: _Source, which: str, folder: Path, first: dict[str, Path], say: Callable[[str], None],
     done: Callable[[], Any],
-) -> None:  # fmt: skip
+) -> None:
     split = source.splits[which.split("_")[0]]
     for part in ("Tr", "Ts"):
         (folder / f"images{part}").mkdir()

@@ -90,7 +90,7 @@ class BettiMatching:
 
 def betti_matching(
     prediction: Image, target: Image, connectivity: Connectivity = "foreground"
-) -> BettiMatching:  # fmt: skip
+) -> BettiMatching:
     """Betti matching of a prediction and a target, numpy arrays or tensors (*S) of the same two or three axes.
 
     Values are foreground probabilities or any other finite numbers, ordered as they are in float32; a mask may be

@@ -24,7 +24,7 @@ def cores() -> int:
 
 def over_threads(
     function: Callable[..., Result], *items: Iterable[Any], threads: int | None = None
-) -> list[Result]:  # fmt: skip
+) -> list[Result]:
     """``list(map(function, *items))``, several calls at a time: for kernels, which leave the interpreter to others.
 
     Args:

@@ -204,7 +204,7 @@ class TopoLoss(nn.Module):
 
 def _diagrams(
     first: Sequence[NDArray], second: Sequence[NDArray], connectivity: Connectivity, threads: int | None
-) -> list[_Diagram]:  # fmt: skip
+) -> list[_Diagram]:
     def diagram(image: NDArray, mask: NDArray) -> _Diagram:
         return persistence_pairs(image, connectivity), betti_numbers(mask, connectivity)
 

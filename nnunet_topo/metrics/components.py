@@ -50,7 +50,7 @@ def component_errors(
 
 def _components_without(
     mask: NDArray[np.bool_], other: NDArray[np.bool_], connectivity: Neighbours
-) -> tuple[int, int]:  # fmt: skip
+) -> tuple[int, int]:
     """Number of components of a mask that have no voxel of the other, and the number of their voxels."""
     # The frame keeps cc3d from failing on isolated voxels of an axis of size 1 or 3.
     framed, count = cc3d.connected_components(np.pad(mask, 1), connectivity=connectivity, return_N=True)

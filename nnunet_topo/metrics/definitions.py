@@ -100,7 +100,7 @@ _ROWS: Sequence[_Row] = (
      "Length of the reference's centreline.", FOREGROUND, "0", "the reference's length", "0"),
     ("skeleton_covered_share", "Skeleton covered", "1", "higher",
      "Share of the length of the reference's centreline that is predicted.", FOREGROUND, "nan", "0", "nan"),
-)  # fmt: skip
+)
 DEFINITIONS = tuple(MetricDefinition(*row) for row in _ROWS)
 _COUNTS = ("betti_", "missed_", "spurious_")  # metrics whose connectivity can be chosen
 
@@ -167,17 +167,17 @@ def title_of(name: str) -> str:
 def definitions_as_markdown() -> str:
     """The page ``docs/metrics.md``."""
     head = ("metric", "name in the summary", "unit", "better", "definition", "connectivity", "both empty",
-            "prediction empty", "reference empty")  # fmt: skip
+            "prediction empty", "reference empty")
     lines = ["# Metrics", "", *(line for text in INTRODUCTION for line in (text, "")),
-             "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]  # fmt: skip
+             "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in DEFINITIONS:
         cells = (row.title, f"`{row.names}`", row.unit, row.better, row.definition, row.connectivity, row.both_empty,
-                 row.empty_prediction, row.empty_reference)  # fmt: skip
+                 row.empty_prediction, row.empty_reference)
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "## How the numbers differ from those of others", "", *(line for text in DIFFERENCES
                                                                          for line in (text, ""))]
     lines += ["Measured by `benchmarks/metric_conventions.py`.", ""]
     lines += ["\"#\" stands for a dimension or a tolerance. Papers, equations and exact conventions stand in the "
               "docstrings of `nnunet_topo.metrics`. This page is written by `definitions_as_markdown` in "
-              "`nnunet_topo.metrics.definitions`, which the report shows too.", ""]  # fmt: skip
+              "`nnunet_topo.metrics.definitions`, which the report shows too.", ""]
     return "\n".join(lines)

@@ -22,7 +22,7 @@ _MERGED = 2**24  # 32-bit floating point, in which nnU-Net reads, has no odd num
 
 def read_array(
     files: Sequence[Path], reader: Any, what: Literal["label map", "image"]
-) -> tuple[NDArray[Any], Grid]:  # fmt: skip
+) -> tuple[NDArray[Any], Grid]:
     """The array (C, *S) of a label map, or of an image with its channels in one file or several, and its grid.
 
     S has three axes, or two where there is one slice along an axis, as nnU-Net's readers have it of 2D files. Raises
@@ -55,7 +55,7 @@ def read_array(
 
 def _without_axis_of_one_slice(
     array: NDArray[Any], properties: Mapping[str, Any], file: Path, spacing_known: bool
-) -> tuple[NDArray[Any], Grid]:  # fmt: skip
+) -> tuple[NDArray[Any], Grid]:
     spacing = [float(size) for size in properties["spacing"]]
     origin, direction = _place(properties, file)
     axis = next((axis for axis, size in enumerate(array.shape[1:]) if size == 1), None)  # the first of several
@@ -69,7 +69,7 @@ def _without_axis_of_one_slice(
 
 def _place(
     properties: Mapping[str, Any], file: Path
-) -> tuple[NDArray[np.floating] | None, NDArray[np.floating] | None]:  # fmt: skip
+) -> tuple[NDArray[np.floating] | None, NDArray[np.floating] | None]:
     """Origin, and direction with a column for each axis, where the reader tells them."""
     if "sitk_stuff" in properties:
         stuff = properties["sitk_stuff"]

@@ -127,7 +127,7 @@ def apply_postprocessing(
 
 def _checked_files(
     source: Path, output: Path, settings: Postprocessing, scheme: LabelScheme, ending: str
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """The label maps of a folder, after all checks that need not read them."""
     settings.require_labels(scheme, "The settings file")
     files = files_of(source, ending)
@@ -178,7 +178,7 @@ def _apply(task: ApplyTask) -> dict[str, Any]:
 
 def postprocessed(
     label_map: LabelMap, probabilities: Path, scheme: LabelScheme, settings: Postprocessing
-) -> Any:  # fmt: skip
+) -> Any:
     """The labels of a case after post-processing; reads its probabilities where the settings need them."""
     if label_map.labels.ndim != settings.axes:
         raise ValueError(f"{label_map.file} has {label_map.labels.ndim} axes, but the settings are for "

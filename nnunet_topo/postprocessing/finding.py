@@ -61,7 +61,7 @@ def find_postprocessing(
     if metric not in METRICS:
         raise ValueError(f"The metric must be one of {', '.join(METRICS)}, not {metric!r}.")
     cases, others = _cases(Path(reference_folder), [Path(folder) for folder in prediction_folders], file_ending,
-                           reader_writer, scheme)  # fmt: skip
+                           reader_writer, scheme)
     work = Trials(cases, metric, processes)
     try:
         first = read_label_map(cases[0].reference, reader_writer)
@@ -92,13 +92,13 @@ def find_postprocessing(
                          [scores[index] for scores in together], len(table))
             for index, (name, (table, left_out)) in enumerate(zip(scheme.names, found, strict=True))
         },
-    }  # fmt: skip
+    }
     return Postprocessing(axes, scheme.names, scheme.regions, tuple(chosen), report)
 
 
 def _gains(
     names: Sequence[str], raw: Sequence[Scores], left_out: Sequence[Scores], together: Sequence[Scores], tried: int
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     rows = {"predicted": raw, "post_processed": together, "leave_one_out": left_out}
     return {"settings_tried": tried, **{row: _means(scores) for row, scores in rows.items()},
             "images": {name: {row: _one(scores[image]) for row, scores in rows.items()}
@@ -123,7 +123,7 @@ def _number(value: Any) -> float | None:
 
 def _cases(
     references: Path, folders: Sequence[Path], ending: str, reader: Any, scheme: LabelScheme
-) -> tuple[list[LabelledCase], list[LabelledCase]]:  # fmt: skip
+) -> tuple[list[LabelledCase], list[LabelledCase]]:
     """The predicted cases, and the references without a prediction."""
     true = {file.name: file for file in files_of(references, ending)}
     predicted: dict[str, Path] = {}

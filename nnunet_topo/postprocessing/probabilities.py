@@ -68,7 +68,7 @@ class CaseProbabilities:
 
 
 def read_probabilities(file: Path, label_file: Path, labels: Labels, scheme: LabelScheme, wanted: Sequence[int],
-                       spacing: Sequence[float]) -> CaseProbabilities:  # fmt: skip
+                       spacing: Sequence[float]) -> CaseProbabilities:
     """The probabilities of a case, checked against its label map.
 
     Args:
@@ -128,7 +128,7 @@ def _channels(
     with _opened(file) as (stream, shape, fortran, dtype):
         _require_count(file, shape, count)
         if shape[1:] != size and size not in [_without(shape[1:], axis) for axis in range(len(shape) - 1)
-                                              if shape[1 + axis] == 1]:  # fmt: skip
+                                              if shape[1 + axis] == 1]:
             raise ValueError(f"{file} has the shape {shape[1:]} beside its channels, but {label_file} has {size}. Both "
                              "must be of one prediction.")
         voxels = int(np.prod(size))

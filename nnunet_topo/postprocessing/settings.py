@@ -153,7 +153,7 @@ _HINTS: dict[str, Any] = {
     "order": Literal["gaps_first", "specks_first"], "gaps_tau": Annotated[float, Ge(0), Le(0.5)], "gaps_thick": bool,
     "specks_smaller_than": Size, "specks_peak_below": Annotated[float, Ge(0), Le(1)], "holes_smaller_than": Size,
     "tunnels_smaller_than": Size, "pieces": Annotated[int, Ge(1)] | None,
-}  # fmt: skip
+}
 assert set(_HINTS) == {"name", "labels"} | {field.name for field in fields(Operations)}
 
 

@@ -132,7 +132,7 @@ def _work(task: _Task) -> Any:
 def _region(
     index: int, labels: Any, reference: Any, spacing: Sequence[float], scheme: LabelScheme,
     probabilities: CaseProbabilities | None, ignore: Mask | None, candidates: Sequence[Operations], metric: str,
-) -> list[Scores]:  # fmt: skip
+) -> list[Scores]:
     if not candidates:
         return []
     allowed = scheme.free(labels, index)
@@ -146,7 +146,7 @@ def _region(
 
 def _scores_of(
     raw: Mask, mask: Mask, reference: Mask, spacing: Sequence[float], ignore: Mask | None, metric: str
-) -> Scores:  # fmt: skip
+) -> Scores:
     scores = RegionCase(mask, reference, spacing, ignore=ignore).scores(Operations(), metric)
     return scores._replace(changed=int(np.count_nonzero(mask ^ raw)) / max(int(np.count_nonzero(raw)), 1))
 

@@ -41,7 +41,7 @@ def require_same_grid(image: sitk.Image, segmentation: sitk.Image, name: str) ->
     one, two = Grid.of(image), Grid.of(segmentation)
     for what, a, b, tolerance in (("size", one.size, two.size, 0), ("spacing", one.spacing, two.spacing, 1e-3),
                                   ("origin", one.origin, two.origin, 1e-2),
-                                  ("direction", one.direction, two.direction, 1e-3)):  # fmt: skip
+                                  ("direction", one.direction, two.direction, 1e-3)):
         if not np.allclose(a, b, rtol=0, atol=tolerance):
             raise ValueError(f"The {name} image and its segmentation differ in {what}: {np.round(a, 4).tolist()} and "
                              f"{np.round(b, 4).tolist()}. Take the image that was segmented, or resample one of them.")

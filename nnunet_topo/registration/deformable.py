@@ -36,7 +36,7 @@ class Deformed:
 def deform(
     pair: Pair, start: Candidate, *, moved_skeleton: float = 0.0, skeleton_once: float = 0.0,
     stiffness: float = STIFFNESS, progress: bool = False,
-) -> Deformed:  # fmt: skip
+) -> Deformed:
     """Minimise surface distance and roughness; then, by a weight, also the moved map's differentiable skeleton.
 
     ``skeleton_once`` is the weight of the medial ridge that is computed once and moved along, to compare with. A

@@ -28,7 +28,7 @@ class Minimum:
 def minimise(
     loss: Loss, start: NDArray[np.float64], *, iterations: int, tolerance: float,
     device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
-) -> Minimum:  # fmt: skip
+) -> Minimum:
     """Minimise by L-BFGS (scipy's, with gradients from torch) until the loss falls by less than a relative tolerance.
 
     Deterministic. The search works in double precision on the host, the loss in ``dtype`` on ``device``.
@@ -40,7 +40,7 @@ def minimise(
         history.append(float(intermediate_result.fun))  # type: ignore[attr-defined]
 
     found = minimize(value_of, start, jac=True, method="L-BFGS-B", callback=remember,
-                     options={"maxiter": iterations, "ftol": tolerance, "gtol": 1e-8, "maxls": 20})  # fmt: skip
+                     options={"maxiter": iterations, "ftol": tolerance, "gtol": 1e-8, "maxls": 20})
     # status 2 is a line search that finds nothing lower, which in single precision is how a minimum ends
     return Minimum(found.x, float(found.fun), history, found.status != 1)
 
@@ -48,7 +48,7 @@ def minimise(
 def curvature(
     loss: Loss, parameters: NDArray[np.float64], *, step: float = 0.1, device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> NDArray[np.float64]:  # fmt: skip
+) -> NDArray[np.float64]:
     """The Hessian (P, P) by central differences of gradients; parameters are lengths, so that its entries compare."""
     value_of = _with_gradient(loss, device, dtype)
     rows = []
@@ -74,7 +74,7 @@ def _with_gradient(
 def descend(
     loss: Loss, start: NDArray[np.float64], *, iterations: int, rate_mm: float, device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32, progress: bool = False,
-) -> Minimum:  # fmt: skip
+) -> Minimum:
     """A number of steps by Adam, for losses with jumps, at which a line search would stop; the lowest one is kept."""
     parameters = torch.tensor(start, dtype=dtype, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([parameters], lr=rate_mm)

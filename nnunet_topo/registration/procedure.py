@@ -38,7 +38,7 @@ def register(
     fixed_landmarks: Landmarks | None = None, moving_landmarks: Landmarks | None = None, label: Label | None = None,
     moving_label: Label | None = None, moved_skeleton: float = 0.0, seed: int = 0, device: torch.device | str = "cpu",
     progress: bool = False,
-) -> Registration:  # fmt: skip
+) -> Registration:
     """Find the motion of a bone from its segmentation in two modalities that disagree on its thickness.
 
     >>> result = register(SimpleITK.ReadImage("ct_seg.nii.gz"), SimpleITK.ReadImage("mr_seg.nii.gz"))
@@ -96,7 +96,7 @@ def register(
 def _check(
     fixed: sitk.Image, moving: sitk.Image, transform: str, by: str, fixed_image: sitk.Image | None,
     moving_image: sitk.Image | None, moved_skeleton: float,
-) -> None:  # fmt: skip
+) -> None:
     if transform not in TRANSFORMS:
         raise ValueError(f"transform must be one of {', '.join(TRANSFORMS)}, not {transform!r}.")
     if by not in SIMILARITIES:
@@ -118,7 +118,7 @@ def _check(
 def shapes_of(
     fixed: sitk.Image, moving: sitk.Image, label: Label | None = None, moving_label: Label | None = None, *,
     seed: int = 0, device: torch.device | str = "cpu",
-) -> tuple[Shape, Shape]:  # fmt: skip
+) -> tuple[Shape, Shape]:
     """What :func:`register` needs to know of both segmentations."""
     soft = foreground_probabilities(fixed, moving, label, moving_label)
     return (prepare(fixed, soft[0], "fixed", seed=seed, device=device),
@@ -142,7 +142,7 @@ def linear_fit(pair: Pair, kind: str, by: str = "combined", progress: bool = Fal
 def _quality(
     pair: Pair, best: Candidate, deformed: Deformed | None, gap: float, found: sitk.Transform,
     fixed_landmarks: Landmarks | None, moving_landmarks: Landmarks | None,
-) -> Quality:  # fmt: skip
+) -> Quality:
     device, dtype = pair.fixed.surface.device, pair.fixed.surface.dtype
     stage = best.stage
     assert stage is not None

@@ -128,7 +128,7 @@ def _dice(motion: Motion, parameters: Tensor, fixed: Shape, moving: Shape) -> fl
 def landmark_errors(
     transform: sitk.Transform, fixed: Mapping[str, NDArray[np.floating]] | None,
     moving: Mapping[str, NDArray[np.floating]] | None,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Distance in mm between each moved fixed landmark and the moving one of the same name."""
     if fixed is None or moving is None:
         return {}

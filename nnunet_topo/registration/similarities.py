@@ -100,7 +100,7 @@ def _windows(values: Tensor, bins: int, weight: Tensor) -> Tensor:
 def _chamfer(
     motion: Motion, parameters: Tensor, fixed: tuple[Shape, Tensor, Volume], moving: tuple[Shape, Tensor, Volume],
     scale: float,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     forth, forth_weight = _moved(motion.forward(parameters, fixed[1]), moving[0])
     back, back_weight = _moved(motion.backward(parameters, moving[1]), fixed[0])
     return (_mean(geman_mcclure(moving[2].sample_distance(forth), scale), forth_weight)

@@ -27,7 +27,7 @@ class LinearMotion:
     def __init__(
         self, kind: str, start: NDArray[np.floating], fixed_centre: NDArray[np.floating],
         moving_centre: NDArray[np.floating], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.kind, self.count = kind, LINEAR[kind]
         self.start = torch.as_tensor(start, device=device, dtype=dtype)
         self.fixed_centre = torch.as_tensor(fixed_centre, device=device, dtype=dtype)

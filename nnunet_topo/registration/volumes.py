@@ -78,7 +78,7 @@ class Volume:
     def __init__(
         self, values: NDArray[np.generic] | Tensor, grid: Grid, device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.grid = grid
         self.box = Box(grid, device, dtype)
         self.values = torch.as_tensor(values, device=device, dtype=dtype)[None, None]

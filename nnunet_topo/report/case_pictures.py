@@ -67,7 +67,7 @@ def case_picture(
             panel.set_title(f"seen along {_NAMES[3][axis]}", fontsize=9, loc="left", pad=4)
     figure.legend(handles=legend_handles(errors.counts), loc="upper left", bbox_to_anchor=legend, borderaxespad=0,
                   ncols=1 if reference.ndim == 2 else 3, fontsize=9, frameon=False, handlelength=1.5,
-                  columnspacing=1.6, labelspacing=0.9 if reference.ndim == 2 else 0.5)  # fmt: skip
+                  columnspacing=1.6, labelspacing=0.9 if reference.ndim == 2 else 0.5)
     _save(figure, path)
     return errors.counts
 
@@ -83,7 +83,7 @@ def _cut(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 def _panels(
     shape: tuple[int, ...], spacing: Sequence[float]
-) -> tuple[Figure, list[tuple[int | None, Axes]], tuple[float, float]]:  # fmt: skip
+) -> tuple[Figure, list[tuple[int | None, Axes]], tuple[float, float]]:
     """Figure, a panel for each projection (axis, axes), and the corner of the legend: beside one, below several."""
     axes: list[int | None] = [None] if len(shape) == 2 else [0, 1, 2]
     extents = []

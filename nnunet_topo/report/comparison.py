@@ -12,7 +12,7 @@ from nnunet_topo.statistics import PairedTest, holm, mean, paired_test, spread
 
 # What is tested; more metrics would cost power, since the p values are corrected for their number.
 TESTED = ("dice", "cl_dice", "skeleton_covered_share", "nsd_", "hausdorff_95_mm", "betti_error_sum",
-          "betti_matching_error_sum", "missed_components", "spurious_components")  # fmt: skip
+          "betti_matching_error_sum", "missed_components", "spurious_components")
 LEVEL = 0.05
 
 Summary = Mapping[str, Any]
@@ -80,10 +80,10 @@ def compare(summaries: Mapping[str, Summary], label: str | None = None) -> Compa
         values = [[value_of(found[case], metric, label) for case in cases] for found in by_case]
         tests = [None, *(paired_test(values[0], other) for other in values[1:])]
         rows.append((metric, [Cell(mean(numbers), spread(numbers), test, math.nan, "")
-                              for numbers, test in zip(values, tests, strict=True)]))  # fmt: skip
+                              for numbers, test in zip(values, tests, strict=True)]))
     corrected = iter(holm([cell.test.p for _, cells in rows for cell in cells if cell.test]))
     done = [(metric, [_judged(metric, cell, next(corrected)) if cell.test else cell for cell in cells])
-            for metric, cells in rows]  # fmt: skip
+            for metric, cells in rows]
     tests_done = sum(not math.isnan(cell.corrected) for _, cells in done for cell in cells)
     return Comparison(label, len(cases), tests_done, done)
 

@@ -51,7 +51,7 @@ PIECES = {"missed_pieces": "wholly missed", "false_pieces": "wholly false"}
 
 def paint(
     prediction: Mask, reference: Mask, axis: int | None, image: NDArray[Any] | None = None
-) -> NDArray[np.float64]:  # fmt: skip
+) -> NDArray[np.float64]:
     """An RGB picture (rows, columns, 3) of what two masks share and not, projected along an axis of three.
 
     ``image``, of the masks' shape, is seen through the areas.
@@ -80,9 +80,9 @@ def draw_errors(panel: Axes, errors: TopologyErrors, axis: int | None, size: flo
     both = errors.skeleton & ~errors.missed_segments
     for mask, partner, colour, width in ((both, both, SKELETON, 1.0),
                                          (errors.spurious_segments, errors.spurious_segments, SPURIOUS, 1.8),
-                                         (errors.missed_segments, errors.skeleton, MISSED, 1.8)):  # fmt: skip
+                                         (errors.missed_segments, errors.skeleton, MISSED, 1.8)):
         panel.add_collection(LineCollection(list(_edges(mask, partner, axis)), colors=colour, linewidths=width,
-                                            capstyle="round", zorder=2), autolim=False)  # fmt: skip
+                                            capstyle="round", zorder=2), autolim=False)
     for kind, mark in MARKS.items():
         places = [np.delete(place.position, axis) if axis is not None else place.position
                   for place in getattr(errors, kind)]
@@ -90,7 +90,7 @@ def draw_errors(panel: Axes, errors: TopologyErrors, axis: int | None, size: flo
             rows, columns = np.array(places).T
             panel.plot(columns, rows, mark.shape, markersize=size, markerfacecolor="none", markeredgecolor=mark.colour,
                        markeredgewidth=1.5, linestyle="none", zorder=3,
-                       path_effects=[withStroke(linewidth=3.2, foreground=_DARK)])  # fmt: skip
+                       path_effects=[withStroke(linewidth=3.2, foreground=_DARK)])
 
 
 def _edges(mask: Mask, partner: Mask, axis: int | None) -> NDArray[np.int64]:
@@ -126,7 +126,7 @@ def legend_handles(counts: dict[str, int] | None = None) -> list[Patch | Line2D]
                markerfacecolor="none", label=text(kind, mark.name, mark.meaning),
                path_effects=[withStroke(linewidth=3.2, foreground=_DARK)])
         for kind, mark in MARKS.items()
-    ]  # fmt: skip
+    ]
     return handles
 
 

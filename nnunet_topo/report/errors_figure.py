@@ -32,7 +32,7 @@ _DIMENSIONS = (("piece", "pieces"), ("loop", "loops"), ("cavity", "cavities"))
 def topology_figure(
     predictions: Mapping[str, NDArray[np.bool_]], reference: NDArray[np.bool_], path: str | os.PathLike[str], *,
     image: NDArray[Any], spacing: Sequence[float] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write a PNG of an image with its reference and, beside it, each prediction with its topological errors marked.
 
     The boolean masks ``predictions`` (name: (*S)) and ``reference`` (*S) and the ``image`` (*S) are 2D or 3D; 3D is
@@ -62,7 +62,7 @@ def topology_figure(
 def postprocessing_figure(
     before: NDArray[np.bool_], after: NDArray[np.bool_], reference: NDArray[np.bool_],
     path: str | os.PathLike[str], *, spacing: Sequence[float] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write a PNG of a mask before and after post-processing with its topological errors, and of what has changed.
 
     The boolean masks (*S) are 2D or 3D and shown as :func:`topology_figure` does. What was added and what was removed
@@ -119,14 +119,14 @@ def _draw_image(panel: Axes, image: NDArray[Any], reference: NDArray[np.bool_], 
 def _draw_errors(
     panel: Axes, prediction: NDArray[np.bool_], reference: NDArray[np.bool_], errors: TopologyErrors,
     axis: int | None, aspect: float,
-) -> None:  # fmt: skip
+) -> None:
     panel.imshow(paint(prediction, reference, axis), aspect=aspect, interpolation="nearest")
     draw_errors(panel, errors, axis)
 
 
 def _draw_changes(
     panel: Axes, before: NDArray[np.bool_], after: NDArray[np.bool_], axis: int | None, aspect: float
-) -> None:  # fmt: skip
+) -> None:
     changes = {"added": (after & ~before, ADDED), "removed": (before & ~after, REMOVED)}
     kept = project(before & after, axis)
     picture = np.full((*kept.shape, 3), to_rgb(BACKGROUND))
@@ -164,17 +164,17 @@ def _write(panel: Axes, name: str, lines: list[str]) -> None:
     panel.annotate(
         "\n".join(lines), (0, 0), xytext=(0, -5), xycoords="axes fraction", textcoords="offset points",
         fontsize=9, verticalalignment="top", linespacing=1.35,
-    )  # fmt: skip
+    )
 
 
 def _draw_legend(
     figure: Figure, handles: Sequence[Line2D | Patch], columns: int, top: float, dimensions: int, axis: int | None
-) -> None:  # fmt: skip
+) -> None:
     width, height = figure.get_size_inches()
     figure.legend(
         handles=list(handles), loc="upper left", bbox_to_anchor=(_SPACE / width, top / height), borderaxespad=0,
         ncols=columns, fontsize=9, frameon=False, handlelength=1.4, columnspacing=2.0,
-    )  # fmt: skip
+    )
     names = "b0 pieces, b1 loops" + ", b2 cavities" * (dimensions == 3)
     note = f"Betti numbers ({names}): {connectivity_in_words(dimensions)}."
     if axis is not None:
@@ -201,7 +201,7 @@ def _projection_axis(reference: NDArray[np.bool_]) -> int | None:
 def _check(
     predictions: Mapping[str, NDArray[np.bool_]], reference: NDArray[np.bool_], image: NDArray[Any],
     spacing: Sequence[float] | None,
-) -> None:  # fmt: skip
+) -> None:
     if not predictions:
         raise ValueError("There is nothing to compare: give at least one prediction by its name.")
     for prediction in predictions.values():

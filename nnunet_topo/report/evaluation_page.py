@@ -100,7 +100,7 @@ def _content(summaries: Mapping[str, Summary], pictures: Pictures, failed: Mappi
         "definitions": definitions_at(settings.get("connected_across_corners", "foreground")),
         "css": part_of_page("report.css"),
         "js": part_of_page("report.js"),
-    }  # fmt: skip
+    }
 
 
 def _label(key: str, names: Mapping[str, str]) -> str:
@@ -119,7 +119,7 @@ def _rows(summaries: Mapping[str, Summary]) -> list[dict[str, Any]]:
          "values": {name: values.get(name, math.nan) for name in summary["foreground_mean"]}}
         for folder, summary in summaries.items() for case in summary["metric_per_case"]
         for key, values in case["metrics"].items()
-    ]  # fmt: skip
+    ]
 
 
 def _cases(
@@ -135,7 +135,7 @@ def _cases(
             {"caption": " – ".join([labels[key]] + [folder] * several), "file": found[case][key],
              "alt": f"Topological errors of {labels[key]} in {case}, {folder}", "size": _size(found[case][key])}
             for key in labels for folder, found in pictures.items() if key in found.get(case, {})
-        ]  # fmt: skip
+        ]
         ordered = sorted(by_case[case], key=lambda row: list(labels).index(row["key"]))
         result.append({"name": case, "errors": by_case[case][0]["errors"], "rows": ordered, "pictures": shown})
     return result

@@ -63,10 +63,10 @@ def draw_pictures(
     for name in cases:
         if name in known:
             files = tuple((_region(key), folder / f"{name}__{_in_file_names(key)}.png")
-                          for key in settings["labels_or_regions"])  # fmt: skip
+                          for key in settings["labels_or_regions"])
             case = known[name]
             tasks[name] = PictureTask(Path(case["prediction_file"]), Path(case["reference_file"]), reader_writer,
-                                      settings["ignore_label"], files, _image_of(name, images))  # fmt: skip
+                                      settings["ignore_label"], files, _image_of(name, images))
     folder.mkdir(parents=True, exist_ok=True)
     done, failed = {}, {}
     todo = []

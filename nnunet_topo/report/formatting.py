@@ -20,14 +20,14 @@ _LONGEST_NAME = 24  # letters beside a distribution
 def page_environment() -> Environment:
     """For the templates in ``report/page``, with filters for metrics and their values."""
     environment = Environment(loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+                              trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "number": formatted, "signed": _signed, "p": _p, "raw": _raw, "title": title_of, "arrow": _arrow,
         "unit": lambda name: attribute(name, "unit").replace("1", "share") if name else "",
         "better": lambda name: f"{attribute(name, 'better')} is better" if attribute(name, "better") else "",
         "definition": lambda name: attribute(name, "definition"), "short": _short,
         "base64": lambda file: base64.b64encode(Path(file).read_bytes()).decode(),
-    }  # fmt: skip
+    }
     return environment
 
 

@@ -28,7 +28,7 @@ def registration_figure(
     fixed: sitk.Image, moving: sitk.Image, result: Registration, path: str | os.PathLike[str], *,
     fixed_image: sitk.Image | None = None, label: Label | None = None, moving_label: Label | None = None,
     title: str = "",
-) -> None:  # fmt: skip
+) -> None:
     """Write a PNG with three rows: projections before, projections after, and slices after with both skeletons.
 
     Label maps or probability maps, and labels, as they were registered. Before, the moving one lies where its file puts
@@ -103,7 +103,7 @@ def _projection(panel: Axes, one: NDArray[np.bool_], two: NDArray[np.bool_], axi
 def _slice(
     panel: Axes, image: NDArray[Any] | None, masks: tuple[NDArray[np.bool_], ...], skeletons: list[NDArray[np.bool_]],
     axis: int,
-) -> None:  # fmt: skip
+) -> None:
     places = np.nonzero(masks[0].any(tuple(k for k in range(3) if k != axis)))[0]
     middle = int(np.median(places)) if len(places) else masks[0].shape[axis] // 2
     if image is None:

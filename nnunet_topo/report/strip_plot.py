@@ -70,13 +70,13 @@ def strip_plot(series: Sequence[tuple[str, str, Sequence[tuple[float, str, str]]
         middle = _TOP + _ROW * (number + 0.5)
         dots = [Dot(round(_WIDTH - _RIGHT / 2 if math.isinf(value) else at(value), 1), round(middle + _jitter(k), 1),
                     target, text)
-                for k, (value, target, text) in enumerate(points) if not math.isnan(value)]  # fmt: skip
+                for k, (value, target, text) in enumerate(points) if not math.isnan(value)]
         numbers = [value for value, _, _ in points if math.isfinite(value)]
         quartiles = [round(at(float(q)), 1) for q in np.percentile(numbers, (25, 50, 75))] if len(numbers) > 2 else None
         infinite = sum(math.isinf(value) for value, _, _ in points)
         missing = sum(math.isnan(value) for value, _, _ in points)
         note = ", ".join([f"{len(points)} cases", *[f"{infinite} infinite"] * bool(infinite),
-                          *[f"{missing} without value"] * bool(missing)])  # fmt: skip
+                          *[f"{missing} without value"] * bool(missing)])
         box = None if quartiles is None else (quartiles[0], quartiles[1], quartiles[2])
         rows.append(Row(name, middle, colour, dots, box, note))
     height = _TOP + _ROW * len(series) + _BOTTOM

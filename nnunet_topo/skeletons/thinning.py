@@ -83,7 +83,7 @@ def thin(
                          "a single mask add the two axes, mask[None, None], or pass a numpy array.")
     kept = None if anchors is None else _checked_anchors(anchors, mask)
     return thin_tensor(_as_bool(mask.detach()), iterations, simple_points, border, anchors=kept,
-                       keep_end_points=keep_end_points).to(mask.dtype)  # fmt: skip
+                       keep_end_points=keep_end_points).to(mask.dtype)
 
 
 def _checked_anchors(anchors: Mask, mask: Mask) -> Mask:
@@ -154,7 +154,7 @@ def thin_tensor(
         stays = anchors.flatten(0, 1) if stays is None else stays | anchors.flatten(0, 1)
     if observe is not None:
         return thinning_torch.thin(flat, simple_points, iterations, stays, keep_end_points=keep_end_points,
-                                   observe=observe).view(images.shape)  # fmt: skip
+                                   observe=observe).view(images.shape)
     thinned = thinning_backend(flat).thin(flat, simple_points, iterations, stays, keep_end_points=keep_end_points)
     return thinned.view(images.shape)
 

@@ -52,7 +52,7 @@ def paired_test(first: Sequence[float], second: Sequence[float], *, seed: int = 
     if len(differences) == 1:  # of two ways, both are as far from 0
         return PairedTest(1, float(differences[0]), 1.0, True, 0)
     result = permutation_test((differences,), _mean, permutation_type="samples", n_resamples=RESAMPLES, batch=5000,
-                              vectorized=True, random_state=np.random.default_rng(seed))  # fmt: skip
+                              vectorized=True, random_state=np.random.default_rng(seed))
     return PairedTest(len(differences), float(differences.mean()), float(result.pvalue), exact, 0)
 
 

@@ -15,7 +15,7 @@ _PLAIN = (
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
      list("-+0123456789.")),
     ("merge", r"<<", ["<"]),
-)  # fmt: skip
+)
 
 
 def read_yaml(path: Path) -> Any:

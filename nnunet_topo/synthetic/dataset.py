@@ -21,7 +21,7 @@ _CLASS_NAMES = {1: ("vessel",), 2: ("artery", "vein")}
 def write_dataset(
     folder: str | os.PathLike[str], *, cases: int, test_cases: int, shape: tuple[int, ...], seed: int, classes: int = 1,
     spacing: Sequence[float] | None = None, progress: bool = True, **vessel_options: Any,
-) -> None:  # fmt: skip
+) -> None:
     """Write training and test cases of :func:`vessel_tree` as a raw nnU-Net dataset, labels of the test cases included.
 
     ``folder`` is the dataset's own (``.../nnUNet_raw/Dataset900_Vessels``); it appears only when all is written.
@@ -59,7 +59,7 @@ def write_dataset(
 
 def _check(
     cases: int, test_cases: int, shape: tuple[int, ...], seed: int, spacing: Sequence[float] | None
-) -> None:  # fmt: skip
+) -> None:
     for name, value, least in (("cases", cases, 1), ("test_cases", test_cases, 0), ("seed", seed, 0)):
         if not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}.")

@@ -48,7 +48,7 @@ class MandiblePair:
 def mandible_pair(
     seed: int, *, thinning: str = "mixed", rotation_degrees: float = 30, shift_mm: float = 40, cut_mm: float = 40,
     coarseness: float = 1.0, images: bool = False,
-) -> MandiblePair:  # fmt: skip
+) -> MandiblePair:
     """Draw a pair; the same arguments give the same one.
 
     Args:

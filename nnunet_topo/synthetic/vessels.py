@@ -34,7 +34,7 @@ def vessel_tree(
     shape: tuple[int, ...], *, seed: int, trees: int = 1, loops: int = 1, classes: int = 1,
     root_radius: float | None = None, terminal_radius: float = 1.2, gaps: int = 8, distractors: int = 6,
     noise: float = 0.12,
-) -> Vessels:  # fmt: skip
+) -> Vessels:
     """Draw vessel trees in 2D or 3D with exactly ``trees`` components and ``loops`` loops in each class.
 
     ``shape`` has two or three axes of at least 16 voxels; 32 leave room for one tree, 64 for two classes. Radii are in
@@ -72,7 +72,7 @@ def vessel_tree(
 def _grow(
     shape: tuple[int, ...], trees: int, loops: int, classes: int, root_radius: float, terminal_radius: float,
     rng: np.random.Generator,
-) -> Forest | None:  # fmt: skip
+) -> Forest | None:
     """A forest with that many trees and loops in each class, or None where these random numbers lead to none."""
     forest = Forest(shape)
     growth = Growth(forest, root_radius=root_radius, terminal_radius=terminal_radius, rng=rng)
@@ -103,7 +103,7 @@ def _has_betti_numbers(
 def _check(
     shape: tuple[int, ...], seed: int, trees: int, loops: int, classes: int, root_radius: float,
     terminal_radius: float, gaps: int, distractors: int, noise: float,
-) -> None:  # fmt: skip
+) -> None:
     if len(shape) not in (2, 3) or min(shape) < _SMALLEST_AXIS:
         raise ValueError(
             f"Vessels are drawn in images of two or three axes of at least {_SMALLEST_AXIS} voxels each, "

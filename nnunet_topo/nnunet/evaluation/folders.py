@@ -118,10 +118,10 @@ def dataset_settings(plans: dict[str, Any], dataset: Mapping[str, Any]) -> dict[
 
 def paired_files(
     predictions: Path, references: Path, ending: str, *, chill: bool = False, only: Collection[str] | None = None
-) -> tuple[list[str], list[str]]:  # fmt: skip
+) -> tuple[list[str], list[str]]:
     """The names that occur in both folders, and those without a prediction, which only ``chill`` allows."""
     given, expected = ({file.name for file in files_of(folder, ending) if only is None or file.name in only}
-                       for folder in (predictions, references))  # fmt: skip
+                       for folder in (predictions, references))
     for folder, files in ((references, expected), (predictions, given)):
         if not files:
             raise ValueError(f"The folder {folder} holds no file that ends in {ending}.")
@@ -137,7 +137,7 @@ def paired_files(
 
 def _records(
     tasks: Mapping[str, CaseTask], settings: Mapping[str, Any], folder: Path, processes: int
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:  # fmt: skip
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """What is known or computed of each case, and why the others failed."""
     require_writable(folder)
     stamps = {case: {**settings, "files": stamp_of([task.reference, task.prediction])} for case, task in tasks.items()}

@@ -33,13 +33,13 @@ def summarise(cases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -
     keys = list(settings["labels_or_regions"])
     volumes_first = sorted(cases, key=lambda case: -len(case["spacing"]))  # so that all metrics stand in their order
     metrics = list(dict.fromkeys(name for case in volumes_first for values in case["metrics"].values()
-                                 for name in values))  # fmt: skip
+                                 for name in values))
     axes = len(volumes_first[0]["spacing"])
 
     def over_cases(function: Callable[[Sequence[float]], float]) -> dict[str, dict[str, float]]:
         return {key: {name: function([case["metrics"][key].get(name, math.nan) for case in cases
                                                if len(case["spacing"]) == axes or not name.endswith("_mm3")])
-                      for name in metrics} for key in keys}  # fmt: skip
+                      for name in metrics} for key in keys}
 
     means = over_cases(mean)
     foreground = [key for key in keys if key != "0"]

@@ -19,7 +19,7 @@ def require_path(variable: str) -> None:
 
 def require_writable(
     folder: str | os.PathLike[str], *, elsewhere: str = "let nnUNet_results point to another folder"
-) -> None:  # fmt: skip
+) -> None:
     """The folder exists or can be made, and a file can be written into it; ``elsewhere`` is how to take another."""
     try:
         os.makedirs(folder, exist_ok=True)

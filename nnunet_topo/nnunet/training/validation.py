@@ -22,10 +22,10 @@ def write_validation_summary(trainer: Any) -> None:
     except Exception as error:
         trainer.print_to_log_file(f"NOTE: {folder / 'summary_topology.json'} could not be written ("
                                   f"{type(error).__name__}: {error}). Nothing else is affected; "
-                                  "nnUNetv2_topo_evaluate can write it later.")  # fmt: skip
+                                  "nnUNetv2_topo_evaluate can write it later.")
         return
     means = {name: round(summary["foreground_mean"][name], 4)
-             for name in ("cl_dice", "betti_error_sum", "betti_matching_error_sum")}  # fmt: skip
+             for name in ("cl_dice", "betti_error_sum", "betti_matching_error_sum")}
     trainer.print_to_log_file(f"Topology of the validation cases, means (summary_topology.json): {means}, "
                               f"connectivity {summary['settings']['connectivity']}",
                               also_print_to_console=True)
@@ -39,6 +39,6 @@ def _evaluate(trainer: Any, folder: Path) -> dict[str, Any]:
         predictions=folder, references=Path(trainer.preprocessed_dataset_folder_base) / "gt_segmentations",
         output=folder, **settings,
         only=[file.name for file in files_of(folder, settings["file_ending"])], processes=default_num_processes,
-    )  # fmt: skip
+    )
     shutil.rmtree(folder / RECORDS, ignore_errors=True)  # predictions are written again each time
     return summary
