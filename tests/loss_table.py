@@ -21,6 +21,7 @@ from nnunet_topo.losses import (
     SCNPLoss,
     SkeletonRecallLoss,
     TopographLoss,
+    TopologyLoss,
     TopoLoss,
     WarpingLoss,
 )
@@ -34,7 +35,7 @@ class Row:
     """
 
     name: str
-    loss: type[nn.Module]
+    loss: type[TopologyLoss]
     options: Mapping[str, Any] = field(default_factory=dict)
     axes: tuple[int, ...] = (2, 3)
     free: Mapping[str, str] = field(default_factory=dict)  # broken predictions that cost nothing, with the reason
@@ -79,9 +80,9 @@ class OfLogits(nn.Module):
         self.loss = loss
 
     def forward(self, logits, target, valid=None):
-        if getattr(self.loss, "transforms_logits", False):
+        if self.loss.transforms_logits:
             return ce_and_dice(self.loss(logits, target, valid), target, valid)
-        if getattr(self.loss, "takes_logits", False):
+        if self.loss.takes_logits:
             return self.loss(logits, target, valid)
         return self.loss(logits.sigmoid(), target, valid)
 

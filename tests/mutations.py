@@ -179,8 +179,8 @@ MUTATIONS = [
              "    future: Future[Any] = Future()\n    future.set_result(function(*arguments, **options))\n",
              "test_loss_contract.py::test_what_looks_at_single_images_works_in_the_background"),
     Mutation("terms begin before nnU-Net's loss", "nnunet_topo/nnunet/training/compound_loss.py",
-             'term.start(*arguments) if hasattr(term, "start") else partial(term, *arguments)',
-             "partial(term, *arguments)",
+             "self.terms[name].start(handed",
+             "TopologyLoss.start(self.terms[name], handed",
              "test_compound_loss.py::test_a_term_that_works_in_the_background_begins_before_nnunets_loss"),
 ]
 

@@ -9,11 +9,11 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 
-from nnunet_topo.losses import ClDiceLoss
+from nnunet_topo.losses import ClDiceLoss, TopologyLoss
 from nnunet_topo.nnunet import CompoundLoss, Term
 
 
-class AbsoluteDifference(nn.Module):
+class AbsoluteDifference(TopologyLoss):
     """Mean absolute difference over the valid voxels; keeps its arguments."""
 
     def __init__(self, *, scale: float = 1.0):

@@ -11,7 +11,7 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch import nn
 
-from nnunet_topo.losses import SCNPLoss, SkeletonRecallLoss, scnp_logits
+from nnunet_topo.losses import SCNPLoss, SkeletonRecallLoss, TopologyLoss, scnp_logits
 from nnunet_topo.nnunet import CompoundLoss, Term
 from nnunet_topo.nnunet.training.heads import one_against_rest
 from nnunet_topo.nnunet.training.terms import resolve_terms
@@ -45,7 +45,7 @@ def seen(logits, labels):
     return scnp_logits(logits, one_hot(labels), labels != 3)
 
 
-class Seen(nn.Module):
+class Seen(TopologyLoss):
     takes_logits = True
 
     def __init__(self):

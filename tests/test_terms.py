@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from typing import Annotated
 
 import pytest
+import torch
+from annotated_types import Gt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunet_topo import losses
-from nnunet_topo.losses import ClDiceLoss, MIPLoss, SCNPLoss
+from nnunet_topo.losses import ClDiceLoss, MIPLoss, SCNPLoss, TopologyLoss
 from nnunet_topo.nnunet import Term
 from nnunet_topo.nnunet.training.terms import declared_terms, resolve_terms
+
+LOSSES = [getattr(losses, name) for name in losses.__all__ if name.endswith("Loss") and name != "TopologyLoss"]
 
 
 class A:
@@ -108,7 +113,7 @@ values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | 
                                                                                   inner, max_size=3), max_leaves=4)
 
 
-@pytest.mark.parametrize("loss", [getattr(losses, name) for name in losses.__all__ if name.endswith("Loss")])
+@pytest.mark.parametrize("loss", LOSSES)
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_whatever_a_plans_file_says_either_builds_the_loss_or_is_refused_in_one_line(loss, data):
@@ -126,3 +131,28 @@ def test_whatever_a_plans_file_says_either_builds_the_loss_or_is_refused_in_one_
             default = term.settings()[name]
             assert (value is None or default is None or type(value) is type(default)
                     or (type(value), type(default)) in ((int, float), (list, tuple)))
+
+
+class FalseAlarmLoss(TopologyLoss):
+    """A loss of another package."""
+
+    name = "false_alarm"
+
+    def __init__(self, *, exponent: Annotated[float, Gt(0)] = 2.0) -> None:
+        super().__init__()
+        self.exponent = exponent
+
+
+def test_a_loss_of_another_package_is_set_in_the_plans_and_passed_over_by_other_trainers():
+    entry = {"nnunet_topo": {"false_alarm": {"exponent": 3.0, "weight": 0.5}, "cl_dice": {"iterations": 4}}}
+    (term,) = resolve_terms({"false_alarm": Term(FalseAlarmLoss)}, entry, "2d").values()
+    assert (term.build().exponent, term.weight) == (3.0, 0.5)
+    assert set(resolve_terms(declared_terms(A), entry, "2d")) == {"cl_dice"}
+    with pytest.raises(ValueError, match="exponent must be a number above 0, not 0"):
+        resolve_terms({"false_alarm": Term(FalseAlarmLoss)}, {"nnunet_topo": {"false_alarm": {"exponent": 0}}}, "2d")
+
+
+@pytest.mark.parametrize("loss", [torch.nn.L1Loss, FalseAlarmLoss(), "cl_dice"])
+def test_a_term_is_of_a_class_that_says_what_a_loss_may_have(loss):
+    with pytest.raises(TypeError, match=r"must be a class that derives from nnunet_topo\.losses\.TopologyLoss"):
+        Term(loss)

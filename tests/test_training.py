@@ -331,3 +331,36 @@ def test_terms_combine_and_get_what_the_loader_prepared_at_every_level(datasets,
 def small_plans(dataset: str, name: str, settings: dict, features=(8, 16, 32)) -> None:
     folder = Path(os.environ["nnUNet_preprocessed"]) / dataset
     write_small_plans(folder, {"2d": (32, 32)}, name=name, settings=settings, features=features)
+
+
+MINE = '''
+from nnunet_topo.losses import TopologyLoss
+from nnunet_topo.nnunet import Term, TopologyTrainer
+
+
+class MissedLoss(TopologyLoss):
+    name = "missed"
+
+    def __init__(self, *, exponent: float = 2.0):
+        super().__init__()
+        self.exponent = exponent
+
+    def forward(self, probabilities, target, valid=None):
+        missed = ((1 - probabilities) * target) ** self.exponent
+        return missed.mean() if valid is None else (missed * valid).mean()
+
+
+class nnUNetTrainerMissed(TopologyTrainer):
+    missed = Term(MissedLoss)
+'''
+
+
+def test_a_users_own_loss_in_a_file_of_theirs_is_set_in_the_plans(datasets, tmp_path):
+    (tmp_path / "nnUNetTrainerMissed.py").write_text(MINE)
+    dataset = datasets("ignore")
+    small_plans(dataset, "TopoMine", {"missed": {"weight": 0.25, "exponent": 3.0}})
+    with environment(nnUNet_extTrainer=os.pathsep.join([os.environ["nnUNet_extTrainer"], str(tmp_path)])):
+        checkpoint = checkpoint_of(short(dataset, "2d", "nnUNetTrainerMissed", "TopoMine"))
+    settings = checkpoint["init_args"]["nnunet_topo"]["missed"]
+    assert (settings["weight"], settings["exponent"]) == (0.25, 3.0)
+    assert checkpoint["logging"]["topology/train/missed"][0] > 0

@@ -4,6 +4,7 @@ from nnunet_topo.losses.betti_matching import BettiMatchingLoss
 from nnunet_topo.losses.cb_dice import CbDiceLoss, cb_dice_loss
 from nnunet_topo.losses.cl_ce import ClCELoss, cl_ce_loss
 from nnunet_topo.losses.cl_dice import ClDiceLoss, cl_dice_loss
+from nnunet_topo.losses.contract import TopologyLoss
 from nnunet_topo.losses.critical_components import CriticalComponentsLoss
 from nnunet_topo.losses.mip import MIPLoss, mip_loss
 from nnunet_topo.losses.scnp import SCNPLoss, scnp_logits
@@ -23,6 +24,7 @@ __all__ = [
     "SkeletonRecallLoss",
     "TopoLoss",
     "TopographLoss",
+    "TopologyLoss",
     "WarpingLoss",
     "cb_dice_loss",
     "cl_ce_loss",

@@ -9,18 +9,19 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_topo.kernels.threads import cores, over_threads
 from nnunet_topo.losses._common import check_arguments, masked
 from nnunet_topo.losses._images import as_columns, check_numbers, images, in_background
+from nnunet_topo.losses.contract import TopologyLoss
 
 Decision = Literal["half", "largest"]
 Weighted = tuple[NDArray[np.int64], NDArray[np.floating]]  # voxels of a flattened image, and the weight of each
 _EPSILON = 1e-7  # where a probability has been rounded to 0 or 1
 
 
-class WrongVoxelsLoss(nn.Module, ABC):
+class WrongVoxelsLoss(TopologyLoss, ABC):
     """Mean over samples and classes of a sum over voxels, of weight times cost.
 
     Args:

@@ -17,15 +17,16 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_topo.homology import BettiMatching, Connectivity, betti_matchings, check_connectivity
 from nnunet_topo.losses._common import check_arguments, masked
 from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background
 from nnunet_topo.losses._ranges import Factor, Share, Smoothing, Threads, Voxels
+from nnunet_topo.losses.contract import TopologyLoss
 
 
-class BettiMatchingLoss(nn.Module):
+class BettiMatchingLoss(TopologyLoss):
     """Betti matching loss, called as ``term(probabilities, target, valid=None)``.
 
     The matching runs on the CPU, all samples and classes
@@ -63,6 +64,8 @@ class BettiMatchingLoss(nn.Module):
     The defaults differ from the authors' code (:meth:`reference`) in normalisation, crops, the essential component and
     connectivity.
     """
+
+    name = "betti_matching"
 
     def __init__(
         self,

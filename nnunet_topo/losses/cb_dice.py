@@ -19,11 +19,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_topo.losses._common import ThickTargets, check_arguments, masked, mean_over_present, over_processes
 from nnunet_topo.losses._depth import depth
 from nnunet_topo.losses._ranges import Smoothing, Steps
+from nnunet_topo.losses.contract import TopologyLoss
 from nnunet_topo.skeletons import soft_skeleton_iterations, soft_skeleton_of_mask, thin, tubed_skeleton
 
 _MOST = 1.01  # to which the probabilities of a softmax that was rounded to half precision may add up
@@ -64,7 +65,7 @@ def cb_dice_loss(
     return mean_over_present(losses, parts[4] > 0) if skip_absent else losses.mean()
 
 
-class CbDiceLoss(nn.Module):
+class CbDiceLoss(TopologyLoss):
     """cbDice loss, called as ``term(probabilities, target, valid=None)``.
 
     It refines what is found: voxels with a probability of at most 1/2 have no gradient, so that it needs a loss such as
@@ -95,6 +96,8 @@ class CbDiceLoss(nn.Module):
     the bounds, and in the ignore label, which that code takes as foreground.
     """
 
+    name = "cb_dice"
+
     def __init__(
         self,
         *,
@@ -120,7 +123,7 @@ class CbDiceLoss(nn.Module):
         self.class_wise = class_wise
         self.skip_absent = skip_absent
         self.bounded = bounded
-        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.training.prepared_targets
+        self.prepares = skeleton == "topological"
         self._thick = ThickTargets("CbDiceLoss")
 
     @staticmethod

@@ -16,12 +16,13 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from nnunet_topo.losses._common import check_arguments, masked, mean_over_present
 from nnunet_topo.losses._ranges import Factor, Samples, Smoothing, Steps
 from nnunet_topo.losses._skeletons import Skeletons
+from nnunet_topo.losses.contract import TopologyLoss
 
 
 def cl_ce_loss(
@@ -56,7 +57,7 @@ def cl_ce_loss(
     return mean_over_present(losses, target.sum(space, dtype=dtype) > 0) if skip_absent else losses.mean()
 
 
-class ClCELoss(nn.Module):
+class ClCELoss(TopologyLoss):
     """Centreline cross-entropy, called as ``term(logits, target, valid=None)``.
 
     Args of a call:
@@ -85,7 +86,8 @@ class ClCELoss(nn.Module):
     ``through_skeleton``.
     """
 
-    takes_logits = True  # see nnunet_topo.nnunet.training.compound_loss
+    name = "cl_ce"
+    takes_logits = True
     from_labels = staticmethod(Skeletons.from_labels)
 
     def __init__(
@@ -104,9 +106,7 @@ class ClCELoss(nn.Module):
         if smooth <= 0:
             raise ValueError(f"smooth must be greater than 0, or an empty skeleton divides by 0; got {smooth}.")
         self.skeletons = Skeletons("ClCELoss", skeleton, iterations, beta, samples)
-        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.training.prepared_targets
-        self.prepare = self.skeletons.prepare
-        self.notices = self.skeletons.notices
+        self.prepares = skeleton == "topological"
         self.normalised = normalised
         self.smooth = smooth
         self.skip_absent = skip_absent
@@ -116,6 +116,14 @@ class ClCELoss(nn.Module):
     def reference(cls) -> ClCELoss:
         """The authors' ``clCELoss``: 3 iterations, means over all voxels, gradient through S_P; for every class."""
         return cls(iterations=3, normalised=False, skip_absent=False, through_skeleton=True)
+
+    def prepare(self, target: Tensor, ignore_label: int | None = None) -> Tensor:
+        """The topological skeletons of integer label maps (B, 1, *S), or of bool channels, in the same form."""
+        return self.skeletons.prepare(target, ignore_label)
+
+    def notices(self) -> list[str]:
+        """Targets that were too thick for the iterations, if there were any since the last time."""
+        return self.skeletons.notices()
 
     def forward(
         self, logits: Tensor, target: Tensor, valid: Tensor | None = None, prepared: Tensor | None = None

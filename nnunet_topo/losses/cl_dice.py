@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, over_processes
 from nnunet_topo.losses._ranges import Factor, Samples, Smoothing, Steps
 from nnunet_topo.losses._skeletons import Skeletons
+from nnunet_topo.losses.contract import TopologyLoss
 
 
 def cl_dice_loss(
@@ -52,7 +53,7 @@ def cl_dice_loss(
     return mean_over_present(losses, parts[4] > 0) if skip_absent else losses.mean()
 
 
-class ClDiceLoss(nn.Module):
+class ClDiceLoss(TopologyLoss):
     """clDice loss, called as ``term(probabilities, target, valid=None)``.
 
     Args of a call:
@@ -80,6 +81,7 @@ class ClDiceLoss(nn.Module):
     that a thin class beside a thick one is heard and a sample's loss does not depend on the rest of its batch.
     """
 
+    name = "cl_dice"
     from_labels = staticmethod(Skeletons.from_labels)
 
     def __init__(
@@ -101,9 +103,7 @@ class ClDiceLoss(nn.Module):
         if epsilon < 0:
             raise ValueError(f"epsilon must be at least 0, got {epsilon}.")
         self.skeletons = Skeletons("ClDiceLoss", skeleton, iterations, beta, samples)
-        self.prepares = skeleton == "topological"  # see nnunet_topo.nnunet.training.prepared_targets
-        self.prepare = self.skeletons.prepare
-        self.notices = self.skeletons.notices
+        self.prepares = skeleton == "topological"
         self.smooth = smooth
         self.batch_wise = batch_wise
         self.class_wise = class_wise
@@ -119,6 +119,14 @@ class ClDiceLoss(nn.Module):
     def monai(cls, iterations: int = 3) -> ClDiceLoss:
         """MONAI's ``SoftclDiceLoss`` (1.6): one ratio a sample over its channels, 1e-4 in the denominator."""
         return cls(iterations=iterations, class_wise=False, skip_absent=False, epsilon=1e-4)
+
+    def prepare(self, target: Tensor, ignore_label: int | None = None) -> Tensor:
+        """The topological skeletons of integer label maps (B, 1, *S), or of bool channels, in the same form."""
+        return self.skeletons.prepare(target, ignore_label)
+
+    def notices(self) -> list[str]:
+        """Targets that were too thick for the iterations, if there were any since the last time."""
+        return self.skeletons.notices()
 
     def forward(
         self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None, prepared: Tensor | None = None

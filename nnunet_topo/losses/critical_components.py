@@ -44,6 +44,8 @@ class CriticalComponentsLoss(WrongVoxelsLoss):
     corners throughout, where the authors' code labels across faces and then walks across corners.
     """
 
+    name = "critical_components"
+
     def __init__(self, *, normalised: bool = True, beta: Share = 0.5, threads: Threads | None = None) -> None:
         super().__init__("Critical components", threads)
         if not 0 <= beta <= 1:

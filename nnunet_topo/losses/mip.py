@@ -16,10 +16,11 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from annotated_types import MinLen
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_topo.losses._common import check_arguments, masked, mean_over_present
 from nnunet_topo.losses._ranges import Axis, Exponent, Share, Smoothing, Steps
+from nnunet_topo.losses.contract import TopologyLoss
 
 _STRAIGHT = 1e-4  # 1 - TI up to which the power is replaced by its chord
 
@@ -106,7 +107,7 @@ def _slabs(tensor: Tensor, dim: int, slab: int | None) -> Tensor:
     return tensor.unflatten(dim, (-1, slab))
 
 
-class MIPLoss(nn.Module):
+class MIPLoss(TopologyLoss):
     """MIP loss, called as ``term(probabilities, target, valid=None)``; 3D only.
 
     The target's projection is that of the same patch along the same axis. (The published code compares projections
@@ -135,6 +136,7 @@ class MIPLoss(nn.Module):
     The defaults differ from the authors' code (:meth:`reference`) in ``sum_axes`` and ``skip_absent``.
     """
 
+    name = "mip"
     spatial_axes = (3,)  # numbers of axes that it works on; see nnunet_topo.nnunet.training.checks
 
     def __init__(

@@ -16,11 +16,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nnunet_topo.losses._common import check_arguments
 from nnunet_topo.losses._ranges import Steps
+from nnunet_topo.losses.contract import TopologyLoss
 
 
 def scnp_logits(
@@ -44,7 +45,7 @@ def scnp_logits(
     return _Taken.apply(logits, sources)
 
 
-class SCNPLoss(nn.Module):
+class SCNPLoss(TopologyLoss):
     """The transform of the logits, called as ``term(logits, target, valid=None)``: returns logits, not a loss.
 
     In an nnU-Net trainer, nnU-Net's own loss sees what it returns, at every deep-supervision output that the term asks
@@ -67,7 +68,8 @@ class SCNPLoss(nn.Module):
     The defaults are the authors'; their code has no ignore label.
     """
 
-    transforms_logits = True  # see nnunet_topo.nnunet.training.compound_loss
+    name = "scnp"
+    transforms_logits = True
 
     def __init__(self, *, receptive_field: Steps = 3) -> None:
         super().__init__()

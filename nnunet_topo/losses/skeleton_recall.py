@@ -10,10 +10,11 @@ constant:
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_topo.losses._common import check_arguments, masked, mean_over_present, over_processes
 from nnunet_topo.losses._ranges import Smoothing, Voxels
+from nnunet_topo.losses.contract import TopologyLoss
 from nnunet_topo.skeletons import tubed_skeleton
 
 
@@ -40,7 +41,7 @@ def skeleton_recall_loss(
     return mean_over_present(losses, parts[1] > 0) if skip_absent else losses.mean()
 
 
-class SkeletonRecallLoss(nn.Module):
+class SkeletonRecallLoss(TopologyLoss):
     """Skeleton Recall loss, called as ``term(probabilities, target, valid=None)``.
 
     It rewards recall only: alone, or with a large weight, it over-segments. Objects narrower than the tube are their
@@ -65,7 +66,8 @@ class SkeletonRecallLoss(nn.Module):
     thinning, which keeps the topology of the target and reaches the patch's border.
     """
 
-    prepares = True  # see nnunet_topo.nnunet.training.prepared_targets
+    name = "skeleton_recall"
+    prepares = True
 
     def __init__(
         self,

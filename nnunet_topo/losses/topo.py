@@ -18,18 +18,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_topo.homology import Connectivity, Persistence, betti_numbers, check_connectivity, persistence_pairs
 from nnunet_topo.kernels.threads import cores, over_threads
 from nnunet_topo.losses._common import check_arguments, masked
 from nnunet_topo.losses._images import as_columns, check_numbers, crops, images, in_background, tiles
 from nnunet_topo.losses._ranges import Share, Smoothing, Threads, Voxels
+from nnunet_topo.losses.contract import TopologyLoss
 
 _Diagram = tuple[Persistence, tuple[int, ...]]  # of a prediction, with its target's Betti numbers
 
 
-class TopoLoss(nn.Module):
+class TopoLoss(TopologyLoss):
     """TopoLoss, called as ``term(probabilities, target, valid=None)``.
 
     The diagrams are made on the CPU, all samples and classes in parallel threads, in time that grows a little faster
@@ -63,6 +64,8 @@ class TopoLoss(nn.Module):
     The loss is the mean over samples, classes and tiles. The defaults differ from the authors' code (:meth:`reference`)
     in normalisation, crops, the essential component and connectivity; both differ from it in that all dimensions count.
     """
+
+    name = "topo"
 
     def __init__(
         self,

@@ -48,6 +48,8 @@ class TopographLoss(WrongVoxelsLoss):
     neighbours everywhere here.
     """
 
+    name = "topograph"
+
     def __init__(
         self,
         *,

@@ -47,6 +47,8 @@ class WarpingLoss(WrongVoxelsLoss):
     order of their distance from the border until none is simple, at the borders of the image too.
     """
 
+    name = "warping"
+
     def __init__(
         self,
         *,

@@ -41,9 +41,9 @@ def require_room(folder: str | os.PathLike[str], bytes_needed: int) -> None:
 
 
 def require_axes(axes: int, terms: Mapping[str, Term], trainer: str) -> None:
-    """Every term works on patches of so many axes; a loss that does not has an attribute ``spatial_axes``."""
+    """Every term works on patches of so many axes; those that a loss is for are its ``spatial_axes``."""
     for name, term in terms.items():
-        supported: tuple[int, ...] = getattr(term.loss, "spatial_axes", (2, 3))
+        supported = term.loss.spatial_axes
         if axes not in supported and term.weight > 0:
             needed = " or ".join(f"{number}D" for number in supported)
             raise ValueError(f"{trainer}: its term {name!r} ({term.loss.__name__}) is for {needed} configurations, but "

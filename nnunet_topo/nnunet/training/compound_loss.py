@@ -1,24 +1,15 @@
-"""nnU-Net's own loss plus topology terms.
-
-A term is handed foreground probabilities, unless a class attribute of its loss says otherwise:
-
-- ``takes_logits = True``: it is handed logits of the same channels, with which logarithms are exact;
-- ``transforms_logits = True``: it is not added. Called as ``term(logits, target, valid)`` with all of the network's
-  channels, it returns logits of the same shape, and nnU-Net's own loss is taken of these.
-"""
+"""nnU-Net's own loss plus topology terms, whose kinds are those of :class:`nnunet_topo.losses.TopologyLoss`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nnunet_topo.losses import TopologyLoss
 from nnunet_topo.nnunet.training.heads import Head
-from nnunet_topo.nnunet.training.prepared_targets import prepares
 from nnunet_topo.nnunet.training.terms import Term, check_transforms
 
 
@@ -41,6 +32,8 @@ class CompoundLoss(nn.Module):
         ignore_label: value of the ignore label in the target (with regions: the last target channel), or None.
     """
 
+    terms: Mapping[str, TopologyLoss]  # in an nn.ModuleDict, which has no such type
+
     def __init__(
         self,
         base: nn.Module,
@@ -54,10 +47,10 @@ class CompoundLoss(nn.Module):
         check_transforms(terms)
         self.base: nn.Module = base
         self.schedule = dict(terms)
-        self.terms = nn.ModuleDict({name: term.build() for name, term in terms.items()})
+        self.terms = nn.ModuleDict({name: term.build() for name, term in terms.items()})  # type: ignore[assignment]
         self.level_weights = {name: _weights_of_levels(name, term.levels, level_weights)
                               for name, term in terms.items()}
-        self.transform = next((name for name, term in self.terms.items() if _flag(term, "transforms_logits")), None)
+        self.transform = next((name for name, term in self.terms.items() if term.transforms_logits), None)
         self.head = Head(has_regions, ignore_label)
         self.epoch = 0
         self.prepared: list[dict[str, Tensor]] = []  # for each output, what the loader made for the terms; used once
@@ -103,16 +96,14 @@ class CompoundLoss(nn.Module):
         begun: dict[str, Callable[[], Tensor]] = {}
         if not names:
             return begun
-        wanted = {name: _flag(self.terms[name], "takes_logits") for name in names}
+        wanted = {name: self.terms[name].takes_logits for name in names}
         handed = {as_logits: self.head.foreground_logits(logits) if as_logits else self.head.probabilities(logits)
                   for as_logits in set(wanted.values())}
         count = logits.shape[1] if self.head.has_regions else logits.shape[1] - 1
         channels, valid = self.head.foreground(labels, count), self.head.valid(labels)
         for name in names:
             more = [self.head.foreground(prepared[name], count)] if name in prepared else []
-            term: Any = self.terms[name]
-            arguments = (handed[wanted[name]], channels, valid, *more)
-            begun[name] = term.start(*arguments) if hasattr(term, "start") else partial(term, *arguments)
+            begun[name] = self.terms[name].start(handed[wanted[name]], channels, valid, *more)
         return begun
 
     def _of_base(self, output: Tensor | Sequence[Tensor], target: Tensor | Sequence[Tensor], weight: float) -> Tensor:
@@ -162,12 +153,12 @@ class CompoundLoss(nn.Module):
     def preparing(self, level: int) -> list[str]:
         """The terms for which the loader prepares something at a deep-supervision output, in their order."""
         return [name for name, term in self.terms.items()
-                if prepares(term) and self.schedule[name].weight > 0 and self.schedule[name].counts_at(level)]
+                if term.prepares and self.schedule[name].weight > 0 and self.schedule[name].counts_at(level)]
 
     def notices(self) -> list[str]:
         """Sentences that the terms have for the user since the last call."""
         return [f"{name}: {sentence}" for name, term in self.terms.items()
-                for sentence in getattr(term, "notices", list)()]
+                for sentence in term.notices()]
 
     def extra_repr(self) -> str:
         return f"weights={ {name: term.weight for name, term in self.schedule.items()} }"
@@ -186,10 +177,6 @@ def _weights_of_levels(name: str, levels: int | None, level_weights: Sequence[fl
                          "entry or on the trainer.")
     chosen = [float(weight) for weight in level_weights[:levels]]
     return [weight / sum(chosen) for weight in chosen]
-
-
-def _flag(term: nn.Module, name: str) -> bool:
-    return bool(getattr(term, name, False))
 
 
 def _as_list(value: Tensor | Sequence[Tensor]) -> list[Tensor]:

@@ -46,8 +46,7 @@ def _filled(trainer: nnUNetTrainer, name: str, term: Term, fingerprint: LabelFin
 def _wanted(term: Term) -> dict[str, tuple[Measure, int, int]]:
     """Options that are None and that the loss takes from the labels, with their measure and its bounds."""
     settings = term.settings()
-    wanted: dict[str, tuple[Measure, int, int]] = getattr(term.loss, "from_labels", lambda settings: {})(settings)
-    return {option: rule for option, rule in wanted.items() if settings[option] is None}
+    return {option: rule for option, rule in term.loss.from_labels(settings).items() if settings[option] is None}
 
 
 def _on_first_rank(trainer: nnUNetTrainer, measures: dict[str, Measure]) -> LabelFingerprint:

@@ -1,9 +1,9 @@
 """Targets that the data loader makes: what a term needs of the augmented label and the workers can do beside training.
 
-A term that wants this has an attribute ``prepares`` that is true and a method ``prepare(target, ignore_label)``, which
-turns integer label maps (B, 1, *S) or bool channels (B, C, *S) into the same form, and takes the outcome, as bool
-channels, as its fourth argument. nnU-Net's loader hands on nothing but images and targets, so the outcome travels as
-further channels of the target, behind nnU-Net's own, and is split off again before nnU-Net looks at the target.
+A term that wants this says so by ``prepares`` and has a method ``prepare``, see
+:class:`nnunet_topo.losses.TopologyLoss`. nnU-Net's loader hands on nothing but images and targets, so the outcome
+travels as further channels of the target, behind nnU-Net's own, and is split off again before nnU-Net looks at the
+target.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunet_topo.nnunet.training.terms import Term
 
@@ -30,8 +30,8 @@ class PreparedTargets(BasicTransform):
     def __init__(self, terms: Mapping[str, Term], *, ignore_label: int | None, region_channels: int | None) -> None:
         super().__init__()
         self.schedule = {name: term for name, term in terms.items() if term.weight > 0}
-        built: dict[str, Any] = {name: term.build() for name, term in self.schedule.items()}
-        self.terms = {name: term for name, term in built.items() if prepares(term)}
+        built = {name: term.build() for name, term in self.schedule.items()}
+        self.terms = {name: term for name, term in built.items() if term.prepares}
         self.ignore_label = ignore_label
         self.region_channels = region_channels
 
@@ -55,10 +55,6 @@ class PreparedTargets(BasicTransform):
         prepared = [term.prepare(own[None], self.ignore_label)[0].to(segmentation.dtype)
                     for name, term in self.terms.items() if self.schedule[name].counts_at(level)]
         return torch.cat([segmentation, *prepared]) if prepared else segmentation
-
-
-def prepares(term: nn.Module) -> bool:
-    return bool(getattr(term, "prepares", False))
 
 
 def split_target(target: Tensor, own: int, names: list[str]) -> tuple[Tensor, dict[str, Tensor]]:

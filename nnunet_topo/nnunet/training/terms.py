@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le
-from torch import nn
 
-import nnunet_topo.losses
+from nnunet_topo.losses import TopologyLoss
+from nnunet_topo.losses.contract import losses_by_name
 from nnunet_topo.schema import listing, read_entries, short
 
 PLANS_KEY = "nnunet_topo"
@@ -29,7 +28,7 @@ class Term:
             cl_dice = Term(ClDiceLoss, weight=1.0)
 
     Args:
-        loss: class of a topology term (called as ``term(probabilities, target, valid)``).
+        loss: class of a topology term, which derives from :class:`nnunet_topo.losses.TopologyLoss`.
         weight: factor of the term beside nnU-Net's own loss; 0 leaves the term out. For a transform of the logits
             (:class:`~nnunet_topo.losses.SCNPLoss`) the share, at most 1, of nnU-Net's loss that sees the transformed
             logits; the rest sees the logits as they are.
@@ -42,12 +41,17 @@ class Term:
         options: keyword arguments of the loss.
     """
 
-    loss: type[nn.Module]
+    loss: type[TopologyLoss]
     weight: float = 1.0
     start_epoch: int = 0
     ramp_epochs: int = 0
     levels: int | None = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.loss, type) and issubclass(self.loss, TopologyLoss)):
+            raise TypeError(f"A term's loss must be a class that derives from nnunet_topo.losses.TopologyLoss, which "
+                            f"says what a loss may have, not {short(self.loss)}.")
 
     def weight_at(self, epoch: int) -> float:
         """The term's weight in an epoch (counted from 0)."""
@@ -65,7 +69,7 @@ class Term:
         """All settings by name, the loss's own with their defaults."""
         return {name: getattr(self, name) for name in SCHEDULE} | _option_defaults(self.loss) | dict(self.options)
 
-    def build(self) -> nn.Module:
+    def build(self) -> TopologyLoss:
         return self.loss(**self.options)
 
 
@@ -90,19 +94,21 @@ def resolve_terms(declared: Mapping[str, Term], plans: Mapping[str, Any], config
     """Apply the plans file's ``"nnunet_topo"`` entries to the declared terms.
 
     The entry may stand at the top of the plans and inside a configuration; the configuration's values win. It maps a
-    term's name to settings, e.g. ``"nnunet_topo": {"cl_dice": {"weight": 0.5, "iterations": 12}}``. Terms that the
-    package knows but the trainer does not use are passed over, so that one plans file serves several trainers.
+    term's name to settings, e.g. ``"nnunet_topo": {"cl_dice": {"weight": 0.5, "iterations": 12}}``. Names of losses, of
+    this package or of imported ones, that the trainer does not use are passed over, so that one plans file serves
+    several trainers.
 
     Raises:
         ValueError: unknown term or setting, or a value of the wrong type or out of range.
     """
     terms = dict(declared)
-    known = set(declared) | _names_of_losses()
+    known = set(declared) | set(losses_by_name())
     for place, entry in _plans_entries(plans, configuration):
         _require_mapping(place, entry, "terms")
         for name, settings in entry.items():
             if name not in known:
-                raise ValueError(f"{place}: unknown term {name!r}. Known terms are {listing(known)}.")
+                raise ValueError(f"{place}: unknown term {name!r}. Known terms are {listing(known)}; a loss of "
+                                 "your own is known once the file of its class is imported.")
             _require_mapping(f"{place}[{name!r}]", settings, "settings")
             if name in terms:
                 terms[name] = _updated(terms[name], settings, f"{place}[{name!r}]")
@@ -146,7 +152,7 @@ def _built(term: Term, place: str) -> None:
 
 def check_transforms(terms: Mapping[str, Term]) -> None:
     """At most one term transforms the logits, with a weight of at most 1; otherwise a ValueError."""
-    transforms = [name for name, term in terms.items() if getattr(term.loss, "transforms_logits", False)]
+    transforms = [name for name, term in terms.items() if term.loss.transforms_logits]
     if len(transforms) > 1:
         raise ValueError(f"The terms {listing(transforms)} each transform the logits that nnU-Net's loss sees; a "
                          "trainer can hold one such term. Set all but one of them to None in the trainer.")
@@ -156,20 +162,14 @@ def check_transforms(terms: Mapping[str, Term]) -> None:
                              f"and must be at most 1, got {terms[name].weight!r}.")
 
 
-def _option_defaults(loss: type[nn.Module]) -> dict[str, Any]:
+def _option_defaults(loss: type[TopologyLoss]) -> dict[str, Any]:
     parameters = inspect.signature(loss).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def _option_hints(loss: type[nn.Module]) -> dict[str, Any]:
+def _option_hints(loss: type[TopologyLoss]) -> dict[str, Any]:
     hints = typing.get_type_hints(loss.__init__, include_extras=True)
     return {name: hints.get(name, Any) for name in _option_defaults(loss)}
-
-
-def _names_of_losses() -> set[str]:
-    """``ClDiceLoss`` -> ``cl_dice``, for every loss of the package."""
-    names = [name.removesuffix("Loss") for name in nnunet_topo.losses.__all__ if name.endswith("Loss")]
-    return {re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower() for name in names}
 
 
 def _require_mapping(place: str, entry: Any, what: str) -> None:

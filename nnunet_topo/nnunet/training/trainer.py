@@ -16,6 +16,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunet_topo.files import written_at_once
+from nnunet_topo.losses import TopologyLoss
 from nnunet_topo.nnunet.training.checks import (
     require_axes,
     require_path,
@@ -187,9 +188,8 @@ class TopologyTrainer(nnUNetTrainer):
 
     def _compile_kernels(self) -> None:
         """What terms compile at their first use, before the first epoch's clock runs."""
-        term: Any
         for name, term in self.loss.terms.items():
-            if not hasattr(term, "compile_kernels") or self.terms[name].weight == 0:
+            if type(term).compile_kernels is TopologyLoss.compile_kernels or self.terms[name].weight == 0:
                 continue
             self.print_to_log_file(f"{name}: compiling; up to a minute once on a machine, later read from the disk.")
             start = time()
