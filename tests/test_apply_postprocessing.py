@@ -220,7 +220,7 @@ BAD_PROBABILITIES = {
         lambda p: np.concatenate([p, p[:1]]),
     "has the shape (10, 14, 11) beside its channels, but": lambda p: p[..., :-1],
     "holds values that are not a number": lambda p: np.where(np.arange(12) == 3, np.nan, p),
-    "goes from -2": lambda p: p * 5 - 2,
+    "holds values from -2": lambda p: p * 5 - 2,
     "says other labels than": lambda p: p[::-1],
     "holds int64 values, not probabilities": lambda p: (p * 10).astype(int),
 }
@@ -245,6 +245,17 @@ def test_damaged_probabilities_and_those_of_another_spacing_are_refused(argument
     np.savez(tmp_path / "in" / "case_2.npz", probabilities=random_probabilities("one", (10, 14, 11), 2))
     error = refused(arguments, tmp_path, capsys)
     assert "has the spacing (2.0, 0.5, 0.8)" in error and "it holds builtins.print" in error
+
+
+def test_empty_predictions_stay_empty(arguments, tmp_path):
+    probabilities = np.stack([np.full((10, 14, 12), 0.9, np.float32), np.full((10, 14, 12), 0.1, np.float32)])
+    labels = labels_of("one", probabilities)
+    for seed in range(3):
+        write_case(tmp_path / "in", f"case_{seed}", probabilities, labels, write_nifti, SPACING)
+    assert main(arguments) == 0
+    for seed in range(3):
+        file = tmp_path / "out" / f"case_{seed}.nii.gz"
+        assert not SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file))).any()
 
 
 def test_a_bad_case_is_named_and_the_others_are_written(arguments, tmp_path, capsys):

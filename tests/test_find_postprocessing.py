@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,28 @@ def test_bad_input_is_named_and_nothing_is_written(tmp_path, capsys):
     for seed in range(2):
         write_nifti(np.zeros((64, 64), np.uint8), tmp_path / "true", f"case_{seed}")
     assert "vessel [1] occurs in no reference" in refused(arguments, tmp_path, capsys)
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), [
+    (lambda npz: np.savez(npz, probabilities=np.zeros((2, 1, 64, 63), np.float32)), "has the shape (1, 64, 63)"),
+    (lambda npz: np.savez(npz, probabilities=np.load(npz)["probabilities"][::-1]), "says other labels than"),
+    (lambda npz: np.savez(npz, probabilities=np.load(npz)["probabilities"] * 3), "but probabilities lie in [0, 1]"),
+    (lambda npz: npz.with_suffix(".pkl").write_bytes(pickle.dumps({"spacing": (1, 0.5, 0.9)})), "has the spacing (1.0"),
+    (lambda npz: write_nifti(np.full((64, 64), 3, np.uint8), npz.parent, "case_1"), "holds the label(s) 3"),
+    (lambda npz: write_nifti(grid_of_bars()[1:], npz.parent, "case_1"), "differ in"),
+])  # fmt: skip
+def test_a_case_that_does_not_fit_is_named_and_nothing_is_written(spoil, sentence, tmp_path, capsys):
+    arguments = cases(tmp_path, 2)
+    spoil(tmp_path / "predicted" / "case_1.npz")
+    error = refused(arguments, tmp_path, capsys)
+    assert sentence in error and "case_1" in error
+
+
+def test_other_files_are_not_written_over_and_settings_are(tmp_path, capsys):
+    arguments = cases(tmp_path, 2)
+    for file in (tmp_path / "dataset.json", tmp_path / "predicted" / "case_0.nii.gz"):
+        assert "which holds something else" in refused([*arguments, "-o", str(file)], tmp_path, capsys)
+    assert main(arguments) == main(arguments) == 0
 
 
 @settings(max_examples=20, deadline=None)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from postprocessing_cases import DATASETS, labels_of, random_probabilities, scheme_of
+from scipy import ndimage
+from topology import seeds
 
 from nnunet_topo.homology import betti_numbers
 from nnunet_topo.postprocessing import (
@@ -67,6 +71,43 @@ def test_a_label_gains_from_the_background_only_and_loses_to_it(shape, order):
             dropped = processed("four", labels, *[operations if index + 1 == without else Operations()
                                                   for index in range(4)], probabilities=probabilities)
             assert dropped[tuple(voxel)] == 0
+
+
+def claimed(scheme: LabelScheme, labels: np.ndarray, operations: Operations, probabilities: np.ndarray) -> np.ndarray:
+    """Where one operation may change any label's mask, by scipy."""
+    everywhere = np.ones((3,) * labels.ndim)
+    result = np.zeros(labels.shape, bool)
+    for index, region in enumerate(scheme.regions):
+        mask = np.isin(labels, region)
+        pieces, count = ndimage.label(mask, everywhere)
+        sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+        result |= mask & (sizes < operations.specks_smaller_than)[pieces]
+        if operations.pieces is not None and count > operations.pieces:
+            result |= mask & (sizes <= np.sort(sizes[1:])[-operations.pieces])[pieces]
+        outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True))
+        holes = np.where(outside == outside.flat[0], 0, outside)[(slice(1, -1),) * labels.ndim]
+        result |= (holes > 0) & (np.bincount(holes.ravel()) < operations.holes_smaller_than)[holes]
+        if operations.gaps_tau < 0.5:
+            likely = probabilities[scheme.channels[index]].astype(np.float16) > operations.gaps_tau
+            wide, _ = ndimage.label(mask | likely, everywhere)
+            result |= ~mask & (wide > 0) & np.isin(wide, wide[mask])
+    return result & (labels != (-1 if scheme.ignore_label is None else scheme.ignore_label))
+
+
+@pytest.mark.parametrize("operations", [
+    Operations(specks_smaller_than=12), Operations(holes_smaller_than=12), Operations(gaps_tau=0.3),
+    Operations(pieces=2)], ids=["specks", "holes", "gaps", "pieces"])  # fmt: skip
+@settings(max_examples=12, deadline=None)
+@given(st.sampled_from(["four", "regions", "ignore"]), st.sampled_from([(30, 28), (9, 11, 10)]), seeds)
+def test_voxels_that_no_operation_claims_keep_their_label(operations, kind, shape, seed):
+    scheme, probabilities = scheme_of(kind), random_probabilities(kind, shape, seed, smooth=0.7)
+    labels = labels_of(kind, probabilities)
+    case = case_of(kind, probabilities, labels)
+    if scheme.ignore_label is not None:
+        labels[np.random.default_rng(seed).random(shape) < 0.02] = scheme.ignore_label
+    result = postprocess_labels(labels, (1.0,) * labels.ndim, scheme, [operations] * len(scheme.names), case)
+    assert not ((result != labels) & ~claimed(scheme, labels, operations, probabilities)).any()
+    assert set(np.unique(result)) <= scheme.known | {scheme.ignore_label}
 
 
 def test_of_two_labels_that_bridge_the_same_voxel_the_likelier_has_it():

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find(options: argparse.Namespace) -> int:
-    from nnunet_topo.postprocessing import find_postprocessing, write_postprocessing
+    from nnunet_topo.postprocessing import find_postprocessing, read_postprocessing, write_postprocessing
     from nnunet_topo.postprocessing.choice import Tolerances
     from nnunet_topo.postprocessing.dataset import dataset_of
 
@@ -36,6 +36,12 @@ def _find(options: argparse.Namespace) -> int:
         raise ValueError(f"-o is a file here, for the settings; {output} is a folder.")
     if not output.resolve().parent.is_dir():
         raise ValueError(f"The folder {output.resolve().parent} of -o does not exist. Make it first.")
+    if output.exists():
+        try:
+            read_postprocessing(output)
+        except ValueError as error:
+            raise ValueError(f"The settings would be written over {output}, which holds something else. Choose another "
+                             "name with -o.") from error
     page = output.with_suffix(".html")
     if options.report and page == output:
         raise ValueError(f"The page of --report would be written over the settings, {output}. Give -o another ending, "

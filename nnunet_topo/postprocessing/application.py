@@ -155,10 +155,11 @@ def _apply(task: ApplyTask) -> dict[str, Any]:
     """Read, post-process and write one case; the counts of voxels that changed."""
     label_map = read_label_map(task.label_map, task.reader)
     labels = postprocessed(label_map, task.probabilities, task.scheme, task.settings)
+    changed = label_map.labels != labels
+    masks = [[task.scheme.mask(values[changed], index) for values in (label_map.labels, labels)]
+             for index in range(len(task.scheme.names))]
     counts = {name: {"lost": int(np.count_nonzero(before & ~after)), "gained": int(np.count_nonzero(after & ~before))}
-              for name, before, after in ((name, task.scheme.mask(label_map.labels, index),
-                                           task.scheme.mask(labels, index))
-                                          for index, name in enumerate(task.scheme.names))}
+              for name, (before, after) in zip(task.scheme.names, masks, strict=True)}
     # Writers put further files beside some formats. They are all written into a folder of their own, then moved, the
     # label map last; before it moves, no older one is there, so that record and label map always belong together.
     task.record.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ def components(mask: Mask) -> tuple[NDArray[Any], int]:
     # The frame keeps cc3d from failing on isolated voxels of an axis of size 1 or 3.
     framed, count = cc3d.connected_components(np.pad(mask, 1), connectivity=neighbours, return_N=True)
     labels = framed[(slice(1, -1),) * mask.ndim]
-    labels[~mask] = 0  # cc3d 4.1 labels some voxels of the background, in 2D where the last axis is of odd size
+    labels *= mask  # cc3d 4.1 labels some voxels of the background, in 2D where the last axis is of odd size
     return labels, int(count)
 
 
@@ -40,7 +40,16 @@ def enclosed_components(mask: Mask) -> tuple[NDArray[Any], int]:
 
 def voxel_counts(labels: NDArray[Any], count: int) -> NDArray[np.int64]:
     """The number of voxels of each label from 0 to ``count``."""
-    return np.bincount(labels.ravel(), minlength=count + 1)
+    counts = np.bincount(labels[labels != 0], minlength=count + 1)  # few of a large image; the others take long
+    counts[0] = labels.size - counts.sum()
+    return counts
+
+
+def union(labels: NDArray[Any], chosen: NDArray[np.bool_]) -> Mask:
+    """The voxels of the labels that are chosen, never those of 0."""
+    result = labels != 0
+    result[result] = chosen[labels[result]]
+    return result
 
 
 def smaller(counts: NDArray[np.int64], size: float, spacing: Sequence[float]) -> NDArray[np.bool_]:

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from nnunet_topo.metrics.masks import even_box
 from nnunet_topo.postprocessing.labels import Labels, LabelScheme, Mask
 from nnunet_topo.postprocessing.operations import close_gaps, drop_specks, fill_holes, keep_pieces
-from nnunet_topo.postprocessing.probabilities import CaseProbabilities
+from nnunet_topo.postprocessing.probabilities import CaseProbabilities, above
 from nnunet_topo.postprocessing.settings import Operations
 
 
 @dataclass(frozen=True)
 class _Region:
-    """One label or region while it is worked on: its mask, and what it may gain."""
+    """One label or region while it is worked on, in its box: its mask, and what it may gain."""
 
     mask: Mask
     allowed: Mask | None
@@ -54,26 +55,44 @@ def postprocess_labels(
     """
     current = labels.copy()
     for drops, operation, wants in _STEPS:
-        before = current.copy() if any(map(wants, operations)) else current
+        if not any(map(wants, operations)):
+            continue
+        before = current.copy()
+        places = find_objects(before)
         for index, chosen in enumerate(operations):
-            if not wants(chosen):
+            around = [places[label - 1] for label in scheme.regions[index] if label <= len(places)]
+            if not wants(chosen) or not any(around):
                 continue
-            mask = scheme.mask(before, index)
-            if not mask.any():
-                continue
-            of_region = None
-            if chosen.needs_probabilities:
-                if probabilities is None:
-                    raise ValueError(f"The settings of {scheme.names[index]} look at probabilities; give them.")
-                of_region = probabilities.of(index)
-            allowed = None if drops else _allowed(before, index, scheme, probabilities)
-            changed = operation(_Region(mask, allowed, of_region, spacing, chosen)) ^ mask
-            voxels = np.nonzero(changed)
+            if chosen.needs_probabilities and probabilities is None:
+                raise ValueError(f"The settings of {scheme.names[index]} look at probabilities; give them.")
+            if operation is _gaps:
+                assert probabilities is not None
+                around.append(even_box(above(probabilities.of(index), chosen.gaps_tau)))
+            box = _even_box([place for place in around if place])
+            inside = None if probabilities is None else probabilities.within(box)
+            region = _region(before[box], index, scheme, inside, spacing, chosen, gains=not drops)
+            voxels = np.unravel_index(np.flatnonzero(operation(region) ^ region.mask), region.mask.shape)
             if drops:
-                current[voxels] = scheme.without(current[voxels], index)
+                current[box][voxels] = scheme.without(current[box][voxels], index)
             else:
-                _gain(current, voxels, index, scheme, probabilities)
+                _gain(current[box], voxels, index, scheme, inside)
     return current
+
+
+def _region(
+    labels: Labels, index: int, scheme: LabelScheme, probabilities: CaseProbabilities | None,
+    spacing: Sequence[float], operations: Operations, *, gains: bool,
+) -> _Region:  # fmt: skip
+    of_region = probabilities.of(index) if probabilities is not None and operations.needs_probabilities else None
+    allowed = _allowed(labels, index, scheme, probabilities) if gains else None
+    return _Region(scheme.mask(labels, index), allowed, of_region, spacing, operations)
+
+
+def _even_box(places: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
+    """The box around several boxes and a voxel around them, beyond which no operation looks; thinning goes by the
+    parity of indices, so that it begins at even ones."""
+    return tuple(slice(max(min(side.start for side in sides) - 1, 0) // 2 * 2, max(side.stop for side in sides) + 1)
+                 for sides in zip(*places, strict=True))
 
 
 def _allowed(labels: Labels, index: int, scheme: LabelScheme, probabilities: CaseProbabilities | None) -> Mask:
@@ -100,9 +119,8 @@ def _gain(
 
 def _specks(region: _Region) -> Mask:
     chosen = region.operations
-    return _in_box(region, lambda mask, box: drop_specks(
-        mask, region.spacing, smaller_than=chosen.specks_smaller_than, peak_below=chosen.specks_peak_below,
-        probabilities=None if region.probabilities is None else region.probabilities[box]))  # fmt: skip
+    return drop_specks(region.mask, region.spacing, smaller_than=chosen.specks_smaller_than,
+                       peak_below=chosen.specks_peak_below, probabilities=region.probabilities)  # fmt: skip
 
 
 def _gaps(region: _Region) -> Mask:
@@ -113,21 +131,12 @@ def _gaps(region: _Region) -> Mask:
 
 def _holes(region: _Region) -> Mask:
     chosen = region.operations
-    return _in_box(region, lambda mask, box: fill_holes(
-        mask, region.spacing, smaller_than=chosen.holes_smaller_than, tunnels_smaller_than=chosen.tunnels_smaller_than,
-        allowed=None if region.allowed is None else region.allowed[box]))  # fmt: skip
+    return fill_holes(region.mask, region.spacing, smaller_than=chosen.holes_smaller_than,
+                      tunnels_smaller_than=chosen.tunnels_smaller_than, allowed=region.allowed)  # fmt: skip
 
 
 def _pieces(region: _Region) -> Mask:
-    return _in_box(region, lambda mask, box: keep_pieces(mask, pieces=region.operations.pieces))
-
-
-def _in_box(region: _Region, operation: Callable[[Mask, tuple[slice, ...]], Mask]) -> Mask:
-    """An operation that changes nothing outside of the box around the mask."""
-    box = even_box(region.mask)
-    result = region.mask.copy()
-    result[box] = operation(region.mask[box], box)
-    return result
+    return keep_pieces(region.mask, pieces=region.operations.pieces)
 
 
 def _wants_specks(operations: Operations) -> bool:

@@ -64,12 +64,12 @@ class LabelScheme:
 
     def mask(self, labels: Labels, index: int) -> Mask:
         """Where a label map has a label or region."""
-        return self._table([label in self.regions[index] for label in self._values()])[labels]
+        return _among(labels, self.regions[index])
 
     def free(self, labels: Labels, index: int) -> Mask:
         """Voxels that a label or region can gain without another's loss: background, or a region that holds it."""
-        return self._table([label != self.ignore_label and not self.losers(index, label)
-                            for label in self._values()])[labels]
+        return _among(labels, [label for label in self._values()
+                               if label != self.ignore_label and not self.losers(index, label)])
 
     def losers(self, index: int, label: int) -> list[int]:
         """The labels or regions that lose a voxel of this label when it is painted as ``index``."""
@@ -89,6 +89,9 @@ class LabelScheme:
     def _values(self) -> range:
         return range(max(*self.known, self.ignore_label or 0) + 1)
 
-    @staticmethod
-    def _table(values: Sequence[bool]) -> Mask:
-        return np.asarray(values, np.bool_)
+
+def _among(labels: Labels, values: Sequence[int]) -> Mask:
+    mask = np.zeros(labels.shape, np.bool_)
+    for value in values:
+        mask |= labels == value
+    return mask

@@ -5,18 +5,23 @@ from __future__ import annotations
 import pickle
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nnunet_topo.postprocessing.labels import Labels, LabelScheme, Mask
 
+_PART, _AHEAD = 2**18, 8  # voxels that are looked at together, and how many such parts are read ahead
+_ONE_THREAD = 2**15  # numbers that torch converts without a second thread, for which it would wait
 _OUTSIDE = 1e-3  # of [0, 1] and of 0.5: what half precision and means of several networks make of probabilities
 
 
@@ -34,6 +39,11 @@ class CaseProbabilities:
     channels: dict[int, NDArray[np.float16]]
     of_label: NDArray[np.float16] | None = None
 
+    def within(self, box: tuple[slice, ...]) -> CaseProbabilities:
+        """The part of the case in a box, with the same memory."""
+        own = None if self.of_label is None else self.of_label[box]
+        return CaseProbabilities(self.scheme, {index: values[box] for index, values in self.channels.items()}, own)
+
     def of(self, index: int) -> NDArray[np.float16]:
         """The probabilities of a label or region."""
         return self.channels[index]
@@ -50,13 +60,13 @@ class CaseProbabilities:
         place: Any = (...,) if voxels is None else voxels
         own = self.channels[index][place]
         if self.of_label is not None:
-            result = own > self.of_label[place]
+            result = ordered(own) > ordered(self.of_label[place])
         else:
             result = np.ones(labels.shape, np.bool_)
             for label in np.unique(labels).tolist():
                 here = labels == label
                 for other in self.scheme.losers(index, label):
-                    result[here] &= own[here] > self.channels[other][place][here]
+                    result[here] &= ordered(own[here]) > ordered(self.channels[other][place][here])
         if self.scheme.ignore_label is not None:
             result &= labels != self.scheme.ignore_label
         return result
@@ -65,6 +75,18 @@ class CaseProbabilities:
         """Note that a label was given voxels."""
         if self.of_label is not None and index in self.channels:
             self.of_label[voxels] = self.channels[index][voxels]
+
+
+def above(probabilities: NDArray[np.floating[Any]], value: float) -> Mask:
+    """Where probabilities (*S) of any precision are above a value, which half precision rounds as numpy does."""
+    if probabilities.dtype == np.float16:
+        return np.asarray(ordered(probabilities) > ordered(np.float16(value)))
+    return probabilities > value
+
+
+def ordered(probabilities: Any) -> Any:
+    """Whole numbers of the same order as numbers of half precision from 0 on; processors compare them much faster."""
+    return probabilities.view(np.int16)
 
 
 def read_probabilities(file: Path, label_file: Path, labels: Labels, scheme: LabelScheme, wanted: Sequence[int],
@@ -86,29 +108,33 @@ def read_probabilities(file: Path, label_file: Path, labels: Labels, scheme: Lab
     _require_spacing(file.with_suffix(".pkl"), label_file, spacing)
     case = CaseProbabilities(scheme, {})
     of_channel = {channel: index for index, channel in enumerate(scheme.channels)}
-    best = np.zeros(labels.shape, np.float16)
-    own, painted, unsure = best.copy(), np.zeros_like(labels), np.zeros(labels.shape, np.bool_)
-    for channel, values in enumerate(_channels(file, scheme.channel_count, labels.shape, label_file)):
-        index = of_channel.get(channel)
+    keeps = set(range(len(scheme.names))) if scheme.has_regions else set(wanted)
+    labels = np.ascontiguousarray(labels)
+    flat = labels.reshape(-1)
+    best, own = (np.zeros(flat.size, np.float16) for _ in range(2))
+    painted, unsure = (np.zeros(flat.size if scheme.has_regions else 0, kind) for kind in (labels.dtype, np.bool_))
+    for channel, part, values in _parts(file, scheme.channel_count, labels.shape, label_file):
+        index = of_channel.get(channel, -1)
+        if index in keeps:
+            if part.start == 0:
+                case.channels[index] = np.empty(labels.shape, np.float16)
+            case.channels[index].reshape(-1)[part] = values
         if scheme.has_regions:
-            painted[values > 0.5] = scheme.painted[channel]
-            unsure |= np.abs(values - np.float16(0.5)) < _OUTSIDE
-            case.channels[channel] = values
+            painted[part][above(values, 0.5)] = scheme.painted[channel]
+            unsure[part] |= np.abs(values - np.float16(0.5)) < _OUTSIDE
             continue
-        here = labels == channel
-        own[here] = values[here]
-        np.maximum(best, values, out=best)
-        if index is not None and index in wanted:
-            case.channels[index] = values
+        np.copyto(own[part], values, where=flat[part] == channel)
+        np.maximum(ordered(best[part]), ordered(values), out=ordered(best[part]))
     if scheme.has_regions:
-        wrong = (painted != labels) & ~unsure
+        wrong = (painted != flat) & ~unsure
     else:
-        wrong = best > own + np.float16(2 * _OUTSIDE)
-        case.of_label = own
+        wrong = ordered(best) > ordered(own)
+        wrong[wrong] = best[wrong] > own[wrong] + np.float16(2 * _OUTSIDE)
+        case.of_label = own.reshape(labels.shape)
     if scheme.ignore_label is not None:
-        wrong &= labels != scheme.ignore_label
+        wrong &= flat != scheme.ignore_label
     if wrong.any():
-        place = tuple(np.argwhere(wrong)[0].tolist())
+        place = tuple(map(int, np.unravel_index(np.flatnonzero(wrong)[0], labels.shape)))
         raise ValueError(f"{file} says other labels than {label_file} has, in {np.count_nonzero(wrong)} voxel(s), e.g. "
                          f"at {place}. Both must be of one prediction, as nnU-Net wrote them, without another "
                          "post-processing in between.")
@@ -121,10 +147,13 @@ def require_channels(file: Path, count: int) -> None:
         _require_count(file, shape, count)
 
 
-def _channels(
+def _parts(
     file: Path, count: int, size: tuple[int, ...], label_file: Path
-) -> Iterator[NDArray[np.float16]]:
-    """Each channel (*S) in half precision, checked; no more than one is in memory as it was stored."""
+) -> Iterator[tuple[int, slice, NDArray[np.float16]]]:  # fmt: skip
+    """Each channel part by part, from its first voxel on: its number, the part, and its values in half precision.
+
+    Values are checked. They are decompressed by a thread of their own, a few parts ahead.
+    """
     with _opened(file) as (stream, shape, fortran, dtype):
         _require_count(file, shape, count)
         if shape[1:] != size and size not in [_without(shape[1:], axis) for axis in range(len(shape) - 1)
@@ -132,20 +161,42 @@ def _channels(
             raise ValueError(f"{file} has the shape {shape[1:]} beside its channels, but {label_file} has {size}. Both "
                              "must be of one prediction.")
         voxels = int(np.prod(size))
-        whole = None
+        parts = [(channel, slice(start, min(start + _PART, voxels)))
+                 for channel in range(count) for start in range(0, voxels, _PART)]
         if fortran:  # where nnU-Net turned the axes of a single channel
             content = _bytes(stream, file, voxels * count * dtype.itemsize)
-            whole = np.frombuffer(content, dtype).reshape(shape, order="F")
-        for channel in range(count):
-            values = whole[channel] if whole is not None else np.frombuffer(
-                _bytes(stream, file, voxels * dtype.itemsize), dtype)
-            low, high = float(values.min(initial=0)), float(values.max(initial=0))
-            if not (low >= -_OUTSIDE and high <= 1 + _OUTSIDE):
-                found = "holds values that are not a number" if np.isnan(low) or np.isnan(high) else (
-                    f"goes from {low:g} to {high:g}")
-                raise ValueError(f"Channel {channel} of {file} {found}, but probabilities lie in [0, 1]. Predict the "
-                                 "case again.")
-            yield np.clip(values, 0, 1).astype(np.float16).reshape(size)
+            whole = np.frombuffer(content, dtype).reshape(shape, order="F").reshape(count, voxels)
+            for channel, part in parts:
+                yield channel, part, _checked(whole[channel, part], channel, file)
+            return
+        with ThreadPoolExecutor(1) as thread:
+            def read(part: slice) -> Future[bytes]:
+                return thread.submit(_bytes, stream, file, (part.stop - part.start) * dtype.itemsize)
+
+            ahead = deque(read(part) for _, part in parts[:_AHEAD])
+            for place, (channel, part) in enumerate(parts):
+                values = np.frombuffer(ahead.popleft().result(), dtype)
+                ahead.extend(read(later) for _, later in parts[place + _AHEAD : place + _AHEAD + 1])
+                yield channel, part, _checked(values, channel, file)
+
+
+def _checked(values: NDArray[np.floating[Any]], channel: int, file: Path) -> NDArray[np.float16]:
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if not (low >= -_OUTSIDE and high <= 1 + _OUTSIDE):
+        found = "holds values that are not a number" if np.isnan(low) or np.isnan(high) else (
+            f"holds values from {low:g} to {high:g}")
+        raise ValueError(f"Channel {channel} of {file} {found}, but probabilities lie in [0, 1]. Predict the case "
+                         "again.")
+    return _half(np.clip(values, 0, 1, dtype=np.float32))
+
+
+def _half(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """By torch, since numpy takes fifty times as long for numbers below 6e-5, as most probabilities are."""
+    result = np.empty(values.shape, np.float16)
+    for start in range(0, values.size, _ONE_THREAD):
+        part = slice(start, start + _ONE_THREAD)
+        torch.from_numpy(result[part]).copy_(torch.from_numpy(values[part]))
+    return result
 
 
 def _bytes(stream: Any, file: Path, count: int) -> bytes:
