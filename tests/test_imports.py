@@ -18,6 +18,7 @@ ROOMS = [  # a room imports from those in the rows above its own, and from singl
     {"kernels", "statistics", "fingerprint"},
     {"skeletons"},
     {"homology"},
+    {"centrelines"},
     {"losses", "metrics", "registration", "conversion", "synthetic"},
     {"nnunet"},
     {"postprocessing", "report"},

@@ -1,0 +1,6 @@
+"""Skeletons as graphs: branches with lengths and radii in mm, and files that other programs open."""
+
+from nnunet_topo.centrelines.extraction import centreline_graph
+from nnunet_topo.centrelines.graph import Branch, CentrelineGraph, Node
+
+__all__ = ["Branch", "CentrelineGraph", "Node", "centreline_graph"]
