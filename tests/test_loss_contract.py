@@ -16,6 +16,7 @@ from torch import nn
 
 from nnunet_topo import losses
 from nnunet_topo.nnunet import CompoundLoss, Term
+from nnunet_topo.skeletons import thin
 
 
 @every(ROWS)
@@ -261,3 +262,32 @@ def test_a_prepared_target_of_another_kind_gets_a_sentence(row, axes):
 
 def takes_logits(row: Row) -> bool:
     return row.loss.takes_logits or row.loss.transforms_logits
+
+
+@every(ROWS)
+def test_reference_is_one_rule_in_which_any_option_takes_the_place_of_the_authors(row, axes):
+    defaults = {name: parameter.default for name, parameter in inspect.signature(row.loss).parameters.items()}
+    assert str(inspect.signature(row.loss.reference)).startswith("(**options")
+    assert repr(row.loss.reference(**defaults)) == repr(row.loss())
+    assert repr(row.loss.reference()) != repr(row.loss()) or row.loss is losses.SCNPLoss
+
+
+def test_a_loss_shows_no_skeleton_that_it_does_not_use():
+    assert "Topological" not in repr(losses.ClDiceLoss())
+    assert "Topological" in repr(losses.ClDiceLoss(skeleton="topological"))
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize(("function", "loss"), [
+    (losses.cl_dice_loss, losses.ClDiceLoss(skeleton="topological", beta=0.0)),
+    (losses.cb_dice_loss, losses.CbDiceLoss()),
+])
+def test_functions_leave_out_what_is_not_valid_as_the_modules_do(function, loss, axes):
+    logits, target, valid = batch(axes)
+    probabilities = logits.sigmoid()
+    kept, true = probabilities.where(valid, 0), target & valid
+    skeletons = [thin(mask, border="anchored") for mask in (kept > 0.5, true)]
+    expected = loss(probabilities, target, valid)
+    assert function(probabilities, target, *skeletons, valid).item() == pytest.approx(expected.item(), rel=1e-6)
+    whole = [skeleton | ~valid for skeleton in skeletons]  # what lies outside has no say
+    assert function(probabilities, target, *whole, valid).item() == pytest.approx(expected.item(), rel=1e-6)

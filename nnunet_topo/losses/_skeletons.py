@@ -37,7 +37,8 @@ class Skeletons(nn.Module):
         self.loss = loss
         self.skeleton = skeleton
         self.iterations = iterations
-        self.topological = TopologicalSkeleton(iterations, beta, samples=samples)
+        topological = TopologicalSkeleton(iterations, beta, samples=samples)
+        self.topological = topological if skeleton == "topological" else None
         self._thick = ThickTargets(loss)
 
     @staticmethod
@@ -53,7 +54,7 @@ class Skeletons(nn.Module):
         return tubed_skeleton(target, 0, ignore_label=ignore_label, iterations=self.iterations)
 
     def forward(self, probabilities: Tensor, target: Tensor, prepared: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if self.skeleton == "topological":
+        if self.topological is not None:
             return self.topological(probabilities), self.prepare(_binary(target)) if prepared is None else prepared
         if self.iterations is None:
             raise ValueError(f"{self.loss} needs the number of skeleton iterations: pass iterations=..., e.g. the "

@@ -12,7 +12,7 @@ Gradients reach the voxels at which matched and unmatched features of the predic
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -107,11 +107,11 @@ class BettiMatchingLoss(TopologyLoss):
         self.connectivity: Connectivity = connectivity
 
     @classmethod
-    def reference(cls, **options: bool | float | str) -> BettiMatchingLoss:
+    def reference(cls, **options: Any) -> BettiMatchingLoss:
         """The sum of the authors' C++ code over the whole image, mean over samples and classes; options as above."""
-        defaults: dict = {"normalised": False, "essential": False, "crop_2d": 0, "crop_3d": 0,
-                          "connectivity": "background"}
-        return cls(**defaults | options)
+        authors: dict = {"normalised": False, "essential": False, "crop_2d": 0, "crop_3d": 0,
+                         "connectivity": "background"}
+        return cls(**authors | options)
 
     def forward(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
         return self.start(probabilities, target, valid)()

@@ -35,6 +35,7 @@ def cb_dice_loss(
     target: Tensor,
     skeleton: Tensor,
     true_skeleton: Tensor,
+    valid: Tensor | None = None,
     *,
     smooth: float = 1e-3,
     batch_wise: bool = False,
@@ -46,7 +47,10 @@ def cb_dice_loss(
     ``target`` is bool (B, C, *S), as are the skeletons, ``skeleton`` that of the probabilities above 1/2. The other
     arguments are those of :class:`CbDiceLoss`.
     """
-    check_arguments("cbDice", probabilities, target, None)
+    check_arguments("cbDice", probabilities, target, valid)
+    if valid is not None:
+        probabilities, target = masked(probabilities, target, valid)
+        skeleton, true_skeleton = skeleton & valid, true_skeleton & valid
     space = tuple(range(2, target.ndim))
     with torch.no_grad():
         (deep, thinness), (q_vl, q_sl) = _weights(probabilities > 0.5, skeleton), _weights(target, true_skeleton)
@@ -132,10 +136,11 @@ class CbDiceLoss(TopologyLoss):
         return {"iterations": (soft_skeleton_iterations, 3, 25)} if settings["skeleton"] == "soft" else {}
 
     @classmethod
-    def reference(cls, *, skeleton: Literal["soft", "euler"] = "soft") -> CbDiceLoss:
+    def reference(cls, **options: Any) -> CbDiceLoss:
         """The authors' ``SoftcbDiceLoss``, plus the constant 1, with either of its skeletons; 10 or 5 iterations."""
-        return cls(skeleton=skeleton, iterations=10 if skeleton == "soft" else 5, batch_wise=True, class_wise=False,
-                   skip_absent=False, bounded=False)
+        authors: dict[str, Any] = {"skeleton": "soft", "iterations": 5 if options.get("skeleton") == "euler" else 10,
+                                   "batch_wise": True, "class_wise": False, "skip_absent": False, "bounded": False}
+        return cls(**authors | options)
 
     def prepare(self, target: Tensor, ignore_label: int | None = None) -> Tensor:
         """The topological skeletons of integer label maps (B, 1, *S), or of bool channels (B, C, *S), in that form.

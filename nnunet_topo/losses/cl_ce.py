@@ -13,7 +13,7 @@ it is exact where probabilities have long been rounded to 0 or 1.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -113,9 +113,10 @@ class ClCELoss(TopologyLoss):
         self.through_skeleton = through_skeleton
 
     @classmethod
-    def reference(cls) -> ClCELoss:
+    def reference(cls, **options: Any) -> ClCELoss:
         """The authors' ``clCELoss``: 3 iterations, means over all voxels, gradient through S_P; for every class."""
-        return cls(iterations=3, normalised=False, skip_absent=False, through_skeleton=True)
+        authors: dict[str, Any] = {"iterations": 3, "normalised": False, "skip_absent": False, "through_skeleton": True}
+        return cls(**authors | options)
 
     def prepare(self, target: Tensor, ignore_label: int | None = None) -> Tensor:
         """The topological skeletons of integer label maps (B, 1, *S), or of bool channels, in the same form."""

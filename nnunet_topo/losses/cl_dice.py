@@ -9,7 +9,7 @@ With V_P, V_L the prediction and the target (label), S_P, S_L their skeletons an
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ def cl_dice_loss(
     target: Tensor,
     skeleton: Tensor,
     true_skeleton: Tensor,
+    valid: Tensor | None = None,
     *,
     smooth: float = 1.0,
     batch_wise: bool = False,
@@ -37,7 +38,10 @@ def cl_dice_loss(
     ``skeleton`` and ``true_skeleton`` (B, C, *S) are those of the probabilities and of the target. The other arguments
     are those of :class:`ClDiceLoss`, which also says what happens for empty targets.
     """
-    check_arguments("clDice", probabilities, target, None)
+    check_arguments("clDice", probabilities, target, valid)
+    if valid is not None:
+        probabilities, target = masked(probabilities, target, valid)
+        skeleton, true_skeleton = masked(skeleton, true_skeleton, valid)
     space, dtype = tuple(range(2, target.ndim)), probabilities.dtype
     # each (B, C); products with bool keep a byte a voxel for the backward pass
     parts = torch.stack([(skeleton * target).sum(space), skeleton.sum(space),
@@ -111,9 +115,10 @@ class ClDiceLoss(TopologyLoss):
         self.epsilon = epsilon
 
     @classmethod
-    def reference(cls) -> ClDiceLoss:
+    def reference(cls, **options: Any) -> ClDiceLoss:
         """The authors' ``soft_cldice``: one ratio for all, smooth 1, and the 10 iterations that it always takes."""
-        return cls(iterations=10, batch_wise=True, class_wise=False, skip_absent=False)
+        authors: dict[str, Any] = {"iterations": 10, "batch_wise": True, "class_wise": False, "skip_absent": False}
+        return cls(**authors | options)
 
     @classmethod
     def monai(cls, iterations: int = 3) -> ClDiceLoss:

@@ -36,6 +36,9 @@ class TopologyLoss(nn.Module):
             gradient.
         prepared: (B, C, *S) bool, only where ``prepares`` says so and something is at hand: what ``prepare`` makes.
 
+    Losses of this package have a class method ``reference(**options)``: the authors' form, in which the options that
+    are given take the place of the authors'.
+
     The value is at least 0, 0 for a perfect prediction, finite for every input in range, connected to the graph even
     where it is 0, float32 under autocast, the same on every device, and for a sample the same whatever else is in its
     batch, unless an option asks for that.

@@ -11,6 +11,8 @@ of what is left of the target; one of false positives likewise, with the roles o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,9 +56,10 @@ class CriticalComponentsLoss(WrongVoxelsLoss):
         self.beta = beta
 
     @classmethod
-    def reference(cls) -> CriticalComponentsLoss:
+    def reference(cls, **options: Any) -> CriticalComponentsLoss:
         """The authors' mean over all voxels."""
-        return cls(normalised=False)
+        authors: dict[str, Any] = {"normalised": False}
+        return cls(**authors | options)
 
     def weighted_voxels(self, prediction: NDArray[np.bool_], target: NDArray[np.bool_]) -> Weighted:
         voxels, _ = critical_components(prediction, target).in_critical()

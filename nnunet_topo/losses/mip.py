@@ -11,7 +11,7 @@ the same axis, a vessel that breaks in the volume breaks in them::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -174,9 +174,10 @@ class MIPLoss(TopologyLoss):
         self.skip_absent = skip_absent
 
     @classmethod
-    def reference(cls, *, axes: tuple[int, ...] = (0, 1, 2)) -> MIPLoss:
+    def reference(cls, **options: Any) -> MIPLoss:
         """The authors' form for one deep-supervision output, without the offsets of 0.001 that they start sums from."""
-        return cls(axes=axes, sum_axes=True, skip_absent=False)
+        authors: dict[str, Any] = {"sum_axes": True, "skip_absent": False}
+        return cls(**authors | options)
 
     def forward(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
         return mip_loss(probabilities, target, valid, axes=self.axes, slab=self.slab, top_k=self.top_k,

@@ -77,9 +77,9 @@ class SCNPLoss(TopologyLoss):
         self.receptive_field = receptive_field
 
     @classmethod
-    def reference(cls, *, receptive_field: int = 3) -> SCNPLoss:
+    def reference(cls, **options: Any) -> SCNPLoss:
         """The authors' form."""
-        return cls(receptive_field=receptive_field)
+        return cls(**options)
 
     def forward(self, logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
         return scnp_logits(logits, target, valid, receptive_field=self.receptive_field)

@@ -9,6 +9,8 @@ constant:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -90,12 +92,13 @@ class SkeletonRecallLoss(TopologyLoss):
         self.skip_absent = skip_absent
 
     @classmethod
-    def reference(cls, *, batch_wise: bool = False) -> SkeletonRecallLoss:
+    def reference(cls, **options: Any) -> SkeletonRecallLoss:
         """The authors' trainer's form, plus the constant 1 that makes a perfect prediction cost 0.
 
         The authors' batches are summed (``batch_wise``) if the plans say so for Dice.
         """
-        return cls(union=True, batch_wise=batch_wise, skip_absent=False)
+        authors: dict[str, Any] = {"union": True, "skip_absent": False}
+        return cls(**authors | options)
 
     def prepare(self, target: Tensor, ignore_label: int | None = None) -> Tensor:
         """The tubed skeletons of integer label maps (B, 1, *S), or of bool channels (B, C, *S), in the same form."""

@@ -14,6 +14,7 @@ at the wrong place counts as right, which is what Betti matching corrects.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ class TopoLoss(TopologyLoss):
         self.connectivity: Connectivity = connectivity
 
     @classmethod
-    def reference(cls, **options: bool | float | str) -> TopoLoss:
+    def reference(cls, **options: Any) -> TopoLoss:
         """The authors' sum of squares over the whole image, mean over samples and classes; options as above.
 
         Its gradient is that of their code; its numbers are not. Of a feature that is brought to the diagonal, their
@@ -107,9 +108,9 @@ class TopoLoss(TopologyLoss):
         features that are missing. The paper's formula, a squared Wasserstein distance, has (b - d)^2 / 2, since the
         nearest point of the diagonal is (b + d) / 2: half of the second sum, in the number and in the gradient.
         """
-        defaults: dict = {"normalised": False, "essential": False, "crop_2d": 0, "crop_3d": 0,
-                          "connectivity": "background"}
-        return cls(**defaults | options)
+        authors: dict = {"normalised": False, "essential": False, "crop_2d": 0, "crop_3d": 0,
+                         "connectivity": "background"}
+        return cls(**authors | options)
 
     def forward(self, probabilities: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
         return self.start(probabilities, target, valid)()

@@ -10,6 +10,8 @@ negatives are critical unless they may be flipped without a change of the topolo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,9 +67,10 @@ class TopographLoss(WrongVoxelsLoss):
         self.outside: Outside = outside
 
     @classmethod
-    def reference(cls) -> TopographLoss:
+    def reference(cls, **options: Any) -> TopographLoss:
         """The authors' loss, with the mean over a region and a foreground of eight neighbours."""
-        return cls(normalised=False, outside="nothing", decision="largest")
+        authors: dict[str, Any] = {"normalised": False, "outside": "nothing", "decision": "largest"}
+        return cls(**authors | options)
 
     def weighted_voxels(self, prediction: NDArray[np.bool_], target: NDArray[np.bool_]) -> Weighted:
         voxels, regions = critical_regions(prediction, target, outside=self.outside).in_critical()

@@ -12,7 +12,7 @@ An error that does no harm to the topology, such as a shifted border, has no cri
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +63,10 @@ class WarpingLoss(WrongVoxelsLoss):
         self.connectivity = connectivity
 
     @classmethod
-    def reference(cls) -> WarpingLoss:
+    def reference(cls, **options: Any) -> WarpingLoss:
         """The authors' mean over all voxels and their connectivity."""
-        return cls(normalised=False, connectivity="background")
+        authors: dict[str, Any] = {"normalised": False, "connectivity": "background"}
+        return cls(**authors | options)
 
     def weighted_voxels(self, prediction: NDArray[np.bool_], target: NDArray[np.bool_]) -> Weighted:
         voxels = np.flatnonzero(critical_voxels(prediction, target, self.connectivity))
