@@ -10,9 +10,9 @@ import shlex
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from training import NUMBERS, PLANS, _write, label_map
+from study_runs import write_test_images
+from training import NUMBERS, PLANS
 
 from nnunet_topo.commands.study import main
 from nnunet_topo.files import write_json
@@ -32,16 +32,9 @@ def prepared(datasets, tmp_path_factory):
     """The preprocessed tiny data set, and raw test images of two groups with their labels."""
     datasets("classes")
     raw = tmp_path_factory.mktemp("raw")
-    for part in ("imagesTs", "labelsTs"):
-        (raw / DATASET / part).mkdir(parents=True)
-    for case in range(3):
-        labels = label_map(20 + case)
-        image = (labels > 0) + 0.5 * (labels == 2) + np.random.default_rng(case).normal(0, 0.3, labels.shape)
-        _write(labels, raw / DATASET / "labelsTs" / f"t{case}.nii.gz")
-        _write(image.astype(np.float32), raw / DATASET / "imagesTs" / f"t{case}_0000.nii.gz")
+    write_test_images(raw / DATASET)
     for hidden in ("imagesTs/._t0_0000.nii.gz", "labelsTs/._t0.nii.gz"):
         (raw / DATASET / hidden).write_text("of macOS")
-    (raw / DATASET / "manifest.csv").write_text("case,group\nt0,near\nt1,near\nt2,far\n")
     with environment(nnUNet_raw=str(raw)):
         yield raw / DATASET
 
@@ -53,7 +46,7 @@ def study(prepared, tmp_path):
     def write(name: str = "study", **changes) -> Path:
         content = {"output": f"out_{name}", "datasets": [DATASET], "trainers": ["nnUNetTrainer", "nnUNetTrainerClDice"],
                    "seeds": [0], "plans": PLANS, "epochs": 2, "iterations": 2, "validation_iterations": 1,
-                   "save_every": 1, "device": "cpu", "mirroring": False} | changes
+                   "save_every": 1, "device": "cpu", "mirroring": False, "postprocessing": False} | changes
         file = tmp_path / f"{name}.yaml"
         file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
         return file
@@ -158,6 +151,19 @@ def test_published_splits_that_nnunet_would_not_use_are_noticed(study, prepared,
         (prepared / "splits_final.json").unlink()
 
 
+def test_the_second_stage_of_a_cascade_is_refused(study, capsys):
+    file = Path(os.environ["nnUNet_preprocessed"]) / DATASET / "Cascade.json"
+    plans = json.loads((file.parent / f"{PLANS}.json").read_text())
+    plans["configurations"]["3d_lowres"] = plans["configurations"]["3d_fullres"]
+    plans["configurations"]["3d_cascade_fullres"] = {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    write_json(file, plans)
+    try:
+        assert main([str(study(plans="Cascade", configurations=["3d_cascade_fullres"]))]) == 1
+    finally:
+        file.unlink()
+    assert "is the second stage of a cascade, which needs what '3d_lowres' predicts" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("name", "content", "sentence"), [
     (f"{PLANS}.json", "{", f"{PLANS}.json is damaged or not JSON ("),
     (f"{PLANS}.json", "[]", f"{PLANS}.json must hold names and values, not []."),
@@ -188,7 +194,7 @@ def test_a_killed_run_that_goes_on_ends_as_one_that_was_not_killed(study, monkey
     from nnunet_topo.study.results import write_results
 
     tell, written = execution.write_json, []
-    for name, killed_at in (("whole", ()), ("killed", ("epoch 1 of 3", "predicting", "done"))):
+    for name, killed_at in (("whole", ()), ("killed", ("epoch 1 of 3", "predicting test image 2 of 3", "done"))):
         study_file = study(name, epochs=3, trainers=["nnUNetTrainer"])
         settings = read_study(study_file)
         (run,) = checked_runs(settings)
@@ -205,13 +211,13 @@ def test_a_killed_run_that_goes_on_ends_as_one_that_was_not_killed(study, monkey
                 execution.execute(run)
         execution.execute(run)
         write_results(settings, [run])
-    assert [doing for _, doing in written] == ["epoch 1 of 3", "predicting", "done"]
+    assert [doing for _, doing in written] == ["epoch 1 of 3", "predicting test image 2 of 3", "done"]
     whole, killed = (results_of(study_file.parent / f"out_{name}") for name in ("whole", "killed"))
     assert whole == killed and len(whole) == 1 + 3 * 2  # three images with two labels
     # nnU-Net names a log by the second, so that two trainers made within one second share a file
     logs = ["".join(log.read_text() for log in (study_file.parent / f"out_{name}").glob("*/*/*/fold_0/training_log*"))
             for name in ("whole", "killed")]
-    assert [text.count("Please cite") for text in logs] == [1, 3]
+    assert [text.count("Please cite") for text in logs] == [1, 2]  # what is trained is not trained again
 
 
 def test_the_reason_of_a_failure_is_said_though_the_disk_is_full(tmp_path, monkeypatch):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnunet_topo.study.settings import Choice
 from nnunet_topo.study.study_file import read_study
 
 yaml = pytest.importorskip("yaml")
@@ -67,6 +68,10 @@ def refused(folder: Path, text: str | bytes) -> str:
     ({"tested": 5}, ": tested must be a list of metrics such as dice or betti_matching_error_sum (docs/metrics.md has"),
     ({"tested": True}, "has all), or null, not True."),
     ({"tested": ["dice", "dicee"]}, "has all), or null, not 'dicee' in ['dice', 'dicee']."),
+    ({"postprocessing": None}, ", entry 'postprocessing' must be true, false, or names and values as in {metric: "),
+    ({"postprocessing": {"tolerance": -1}}, "entry 'postprocessing': tolerance must be a number from 0 to 1, not -1."),
+    ({"postprocessing": {"metric": "dice"}}, 'metric must be "betti_matching_error" or "betti_error", not \'dice\'.'),
+    ({"postprocessing": {"tau": 0.1}}, "has the unknown key(s) 'tau'. A choice knows 'metric', 'tolerance', 'toleran"),
     ({"executor": {"kind": "local", "partition ": "gpu"}}, ", entry 'executor' has the unknown key(s) 'partition '"),
     ({"executor": {"kind": "pbs"}}, ', entry \'executor\': kind must be "local" or "slurm", not \'pbs\'.'),
     ({"executor": {"kind": "slurm"}}, ", entry 'executor': kind: slurm needs time_minutes"),
@@ -209,3 +214,18 @@ def test_the_documentation_names_every_key_with_its_default():
             assert yaml.safe_load(default) == (list(field.default) if isinstance(field.default, tuple)
                                                else field.default)
     assert not shown
+
+
+def test_post_processing_is_chosen_as_the_command_does_it_unless_the_file_says_otherwise(tmp_path):
+    from nnunet_topo.postprocessing.candidates import DEFAULT_METRIC, METRICS
+    from nnunet_topo.postprocessing.choice import Tolerances
+
+    def chosen(value):
+        return read(tmp_path, yaml.safe_dump(WHOLE | value)).postprocessing
+
+    default = Choice(DEFAULT_METRIC, Tolerances().dice, Tolerances().cl_dice)
+    assert chosen({}) == chosen({"postprocessing": True}) == default
+    assert chosen({"postprocessing": False}) is None
+    for metric in METRICS:
+        assert chosen({"postprocessing": {"metric": metric, "tolerance": 0}}) == replace(default, metric=metric,
+                                                                                         tolerance=0)

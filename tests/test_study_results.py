@@ -6,8 +6,10 @@ import math
 
 import pytest
 
+from nnunet_topo.statistics import holm
 from nnunet_topo.statistics.paired_tests import paired_test
 from nnunet_topo.study.comparison import compare_runs, compare_section
+from nnunet_topo.study.results import text_of
 from nnunet_topo.study.settings import Run
 
 
@@ -72,6 +74,35 @@ def test_only_the_metrics_that_the_study_names_are_tested_and_count_for_the_corr
     rows = section.groups[0].rows
     assert section.tests == 2 and rows["dice"]["B"].test is None and rows["betti_error_sum"]["B"].test is not None
     assert rows["dice"]["B"].differences == pytest.approx({"i3": 0.01, "i4": 0.01, "i5": 0.01})
+
+
+def test_raw_is_tested_against_raw_and_post_processed_against_post_processed():
+    summaries = {run(trainer, seed): summary(shift + seed) for trainer, shift in (("A", 0), ("B", 1), ("C", -2))
+                 for seed in (0, 1)}
+    # a broom that takes six errors from A and one from B, all of seed 0 and none of C; seed 1 could not be swept
+    swept = {run("A", 0): summary(6), run("B", 0): summary(1 + 1)}
+    records = {key: {"training_seconds": 1.0, "memory_gb": 2.0} for key in summaries}
+    records[run("A", 0)]["postprocessing"] = {"seconds": 30.0}
+    section = compare_section("A", summaries, GROUPS, records, post_processed=swept)
+    _, near = section.groups
+    assert list(near.kinds) == ["raw", "post-processed"]
+    before, after = (rows["betti_error_sum"] for rows in near.kinds.values())
+    assert before["A"].mean == (9.0 + 8.0) / 2 and before["B"].test.difference == -1.0
+    assert (after["A"].mean, after["B"].mean, list(after)) == (9.0 - 6, 9.0 - 2, ["A", "B"])
+    assert after["B"].test.difference == 4.0  # not -2, which it is below the raw baseline
+    assert after["B"].differences == {"i0": 4.0, "i1": 4.0, "i2": 4.0}
+    # two groups and two metrics, with two trainers against the baseline raw and one post-processed
+    assert section.tests == 2 * 2 * (2 + 1)
+    every = [row for group in section.groups for rows in group.kinds.values() for by_trainer in rows.values()
+             for row in by_trainer.values() if row.test]
+    assert len(every) == 12
+    assert [row.corrected for row in every] == pytest.approx(holm([row.test.p for row in every]))
+    assert [cost.postprocessing_seconds for cost in section.costs] == pytest.approx([30.0, math.nan, math.nan],
+                                                                                    nan_ok=True)
+    lines = text_of([section], 6, [], {"run of B, seed 1": "No label"}).splitlines()
+    assert "| betti_error_sum | post-processed | B | 7 (1) | +4 | 1 |  |" in lines
+    assert "| betti_error_sum | raw | A | 8.5 ± 0.707 (2) |  |  |  |" in lines
+    assert "* run of B, seed 1: No label" in lines
 
 
 def test_a_verdict_knows_which_direction_is_better():

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from nnunet_topo.disk import writing
-from nnunet_topo.files import files_of, require_written, write_json
+from nnunet_topo.files import write_json
+from nnunet_topo.nnunet.prediction import CasePredictor
 from nnunet_topo.nnunet.raw_cases import channels_of
 from nnunet_topo.nnunet.training.seeds import fix_seed, seed_everything
 from nnunet_topo.nnunet_folders import FOLDERS
@@ -192,19 +192,10 @@ def predict(
 
     With ``probabilities``, as with ``--save_probabilities``, each case also gets a ``.npz`` with them (classes, *S).
     """
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    predictor = nnUNetPredictor(use_mirroring=mirroring, device=torch.device(device), allow_tqdm=False,
-                                perform_everything_on_device=device == "cuda")
-    predictor.initialize_from_trained_model_folder(str(model), tuple(folds), checkpoint)
+    predictor = CasePredictor(model, folds=folds, device=device, mirroring=mirroring, checkpoint=checkpoint)
     output.mkdir(parents=True, exist_ok=True)
-    ending = predictor.dataset_json["file_ending"]
-    cases = channels_of(images, ending).values()
-    files = [[str(channels[number]) for number in sorted(channels)] for channels in cases]
-    with writing(output):
-        predictor.predict_from_files_sequential(files, str(output), save_probabilities=probabilities)
-        for file in files_of(output, ending):  # its writers say nothing of a full disk
-            require_written(file, file)
+    for channels in channels_of(images, predictor.ending).values():
+        predictor.predict([channels[number] for number in sorted(channels)], output, probabilities=probabilities)
     return output
 
 

@@ -19,8 +19,9 @@ from nnunet_topo.nnunet.training.lookup import (
 )
 from nnunet_topo.nnunet.training.terms import PLANS_KEY, declared_terms, resolve_terms
 from nnunet_topo.study.data_checks import require_sound_cases, require_test_images
-from nnunet_topo.study.execution import finished
+from nnunet_topo.study.execution import finished, trained
 from nnunet_topo.study.groups import require_groups
+from nnunet_topo.study.measurement import require_measurable
 from nnunet_topo.study.settings import Run, Study, runs_of
 
 _CHECKPOINTS = 2  # of a finished run: the final one and the best
@@ -40,6 +41,7 @@ def checked_runs(study: Study, *, write: bool = True) -> list[Run]:
     for dataset in dict.fromkeys(run.dataset for run in runs):
         for configuration in study.configurations:
             planned = require_planned(dataset, study.plans, configuration)
+            _require_no_cascade(planned, configuration)
             changed[dataset] = _with_network(study, changed.get(dataset, planned), configuration)
             if study.settings is not None:
                 changed[dataset] = changed[dataset] | {PLANS_KEY: study.settings}
@@ -50,12 +52,16 @@ def checked_runs(study: Study, *, write: bool = True) -> list[Run]:
             require_fold(dataset, fold)
         require_test_images(dataset)
     require_groups(study, list(changed))
+    for run in runs:
+        if (record := finished(run)) is not None:
+            require_measurable(run, record)
     waiting = waiting_runs(runs)
     for dataset in dict.fromkeys(run.dataset for run in waiting):
         require_sound_cases(dataset, changed[dataset], remember=write)
     if write:
-        _make_ready(study, changed, sum(_CHECKPOINTS * sizes[run.dataset, run.configuration] for run in waiting),
-                    len(waiting))
+        untrained = [run for run in waiting if not trained(run)]
+        _make_ready(study, changed, sum(_CHECKPOINTS * sizes[run.dataset, run.configuration] for run in untrained),
+                    len(untrained))
     return runs
 
 
@@ -71,6 +77,14 @@ def _make_ready(study: Study, plans: Mapping[str, Mapping[str, Any]], needed: in
             write_json(preprocessed(dataset) / f"{name}.json", {**content, "plans_name": name})
 
 
+def _require_no_cascade(plans: Mapping[str, Any], configuration: str) -> None:
+    before = plans["configurations"][configuration].get("previous_stage")
+    if before is not None:
+        raise ValueError(f"Configuration {configuration!r} is the second stage of a cascade, which needs what "
+                         f"{before!r} predicts of all training images, and a study trains each configuration by "
+                         f"itself. Compare trainers in {before!r} or 3d_fullres.")
+
+
 def _with_network(study: Study, plans: dict[str, Any], configuration: str) -> dict[str, Any]:
     if study.network is None:
         return plans
@@ -84,5 +98,5 @@ def _with_network(study: Study, plans: dict[str, Any], configuration: str) -> di
 
 
 def waiting_runs(runs: Sequence[Run]) -> list[Run]:
-    """Those without a record."""
+    """Those that are not finished."""
     return [run for run in runs if finished(run) is None]

@@ -13,6 +13,8 @@ from nnunet_topo.statistics import PairedTest, holm, mean, paired_test, spread
 from nnunet_topo.study.groups import UNGROUPED
 from nnunet_topo.study.settings import Run
 
+RAW, PROCESSED = "raw", "post-processed"  # label maps
+
 
 class Row(NamedTuple):
     """One trainer and metric in one group of test images: over seeds (and folds), and against the baseline.
@@ -38,22 +40,36 @@ class Row(NamedTuple):
     differences: Mapping[str, float] = {}
 
 
+Rows = Mapping[str, Mapping[str, Row]]  # metric -> trainer -> row
+
+
 class Group(NamedTuple):
-    """One group of test images; ``rows`` has metric -> trainer -> row."""
+    """One group of test images: rows of predictions as they are, and of those of runs that are post-processed too."""
 
     name: str
     images: int
-    rows: Mapping[str, Mapping[str, Row]]
+    rows: Rows
+    post_processed: Rows = {}
+
+    @property
+    def kinds(self) -> dict[str, Rows]:
+        """The rows by what they are of."""
+        return {RAW: self.rows} | ({PROCESSED: self.post_processed} if self.post_processed else {})
 
 
 class Cost(NamedTuple):
-    """Of one trainer: mean over its runs, and the training time as a multiple of the baseline's."""
+    """Of one trainer: mean over its runs, and the training time as a multiple of the baseline's.
+
+    ``postprocessing_seconds`` are those of choice, with the prediction of the validation images, and application; not a
+    number without any.
+    """
 
     trainer: str
     runs: int
     seconds: float
     relative: float
     memory_gb: float
+    postprocessing_seconds: float = math.nan
 
 
 class Section(NamedTuple):
@@ -72,9 +88,9 @@ Values = Mapping[str, Mapping[Run, Mapping[str, float]]]  # metric -> run -> ima
 
 def compare_section(
     baseline: str, summaries: Mapping[Run, Any], groups: Mapping[str, str], records: Mapping[Run, Mapping[str, Any]],
-    tested: Sequence[str] | None = None,
+    tested: Sequence[str] | None = None, *, post_processed: Mapping[Run, Any] | None = None,
 ) -> Section:  # fmt: skip
-    """Compare the runs of one data set and configuration.
+    """Compare the runs of one data set and configuration: raw with raw, and post-processed with post-processed.
 
     Args:
         baseline: the trainer that the others are compared with.
@@ -82,21 +98,31 @@ def compare_section(
         groups: case -> group of test images.
         records: run -> its record, with ``training_seconds`` and ``memory_gb``.
         tested: the metrics that are tested, and shown beside the main ones; None tests the main ones.
+        post_processed: as ``summaries``, of the same runs' post-processed label maps, so far as there are any.
     """
-    require_same_connectivity({run.name: summary for run, summary in summaries.items()})
+    every = {RAW: summaries, PROCESSED: post_processed or {}}
+    require_same_connectivity({f"{run.name} ({kind})": summary for kind, of_kind in every.items()
+                               for run, summary in of_kind.items()})
     first = next(iter(summaries))
     metrics = list(dict.fromkeys([*main_metrics(list(summaries[first]["foreground_mean"])), *(tested or ())]))
+    values = {kind: _grouped(of_kind, groups, metrics) for kind, of_kind in every.items()}
+    judged, tests = _corrected({(group, kind): compare_runs(by_metric, baseline, tested) for kind in every
+                                for group, by_metric in values[kind].items()})
+    found = [Group(group, len({image for by_run in by_metric.values() for images in by_run.values()
+                               for image in images}), judged[group, RAW], judged.get((group, PROCESSED), {}))
+             for group, by_metric in sorted(values[RAW].items())]
+    return Section(first.dataset, first.configuration, baseline, _costs(summaries, records, baseline), found, tests)
+
+
+def _grouped(summaries: Mapping[Run, Any], groups: Mapping[str, str], metrics: Sequence[str]) -> dict[str, Values]:
+    """Each group's values."""
     values: dict[str, dict[str, dict[Run, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
     for run, summary in summaries.items():
         for case in summary["metric_per_case"]:
             group = groups.get(case["case"], UNGROUPED)
             for metric in metrics:
                 values[group][metric].setdefault(run, {})[case["case"]] = value_of(case, metric, None)
-    compared = {group: compare_runs(by_metric, baseline, tested) for group, by_metric in sorted(values.items())}
-    judged, tests = _corrected(compared)
-    found = [Group(group, len({image for by_run in values[group].values() for images in by_run.values()
-                               for image in images}), rows) for group, rows in judged.items()]
-    return Section(first.dataset, first.configuration, baseline, _costs(summaries, records, baseline), found, tests)
+    return dict(values)
 
 
 def compare_runs(values: Values, baseline: str, tested: Sequence[str] | None = None) -> dict[str, dict[str, Row]]:
@@ -124,15 +150,16 @@ def compare_runs(values: Values, baseline: str, tested: Sequence[str] | None = N
     return rows
 
 
-def _corrected(compared: Mapping[str, Mapping[str, Mapping[str, Row]]]) -> tuple[dict[str, Any], int]:
+def _corrected(compared: Mapping[Any, Rows]) -> tuple[dict[Any, Rows], int]:
     """The same rows with corrected p values and verdicts, and the number of tests."""
-    keys = [(group, metric, trainer) for group, rows in compared.items() for metric, by_trainer in rows.items()
+    keys = [(place, metric, trainer) for place, rows in compared.items() for metric, by_trainer in rows.items()
             for trainer, row in by_trainer.items() if row.test]
-    tests = [compared[group][metric][trainer].test for group, metric, trainer in keys]
+    tests = [compared[place][metric][trainer].test for place, metric, trainer in keys]
     corrected = dict(zip(keys, holm([test.p for test in tests if test]), strict=True))
-    judged = {group: {metric: {trainer: _judged(row, corrected[group, metric, trainer]) if row.test else row
-                               for trainer, row in by_trainer.items()} for metric, by_trainer in rows.items()}
-              for group, rows in compared.items()}
+    judged: dict[Any, Rows] = {place: {
+        metric: {trainer: _judged(row, corrected[place, metric, trainer]) if row.test else row
+                 for trainer, row in by_trainer.items()} for metric, by_trainer in rows.items()}
+        for place, rows in compared.items()}  # fmt: skip
     return judged, sum(not math.isnan(p) for p in corrected.values())
 
 
@@ -151,7 +178,8 @@ def _costs(
     for trainer in sorted(dict.fromkeys(run.trainer for run in summaries), key=lambda name: name != baseline):
         own = [records[run] for run in summaries if run.trainer == trainer]
         seconds, memory = (mean([record[key] for record in own]) for key in ("training_seconds", "memory_gb"))
-        costs.append(Cost(trainer, len(own), seconds, math.nan, memory))
+        processing = mean([record["postprocessing"]["seconds"] for record in own if "postprocessing" in record])
+        costs.append(Cost(trainer, len(own), seconds, math.nan, memory, processing))
     base = next((cost.seconds for cost in costs if cost.trainer == baseline), math.nan)
     return [cost._replace(relative=cost.seconds / base) for cost in costs]
 

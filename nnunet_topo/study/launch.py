@@ -14,7 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from nnunet_topo.files import write_json
-from nnunet_topo.study.execution import FAILED, PROGRESS, execute, failure, finished, locked, progress, read
+from nnunet_topo.study.execution import execute, failure, finished, locked, progress
+from nnunet_topo.study.run_files import FAILED, PROGRESS, read
 from nnunet_topo.study.settings import KEPT_BACK, Executor, Run
 
 JOBS = "jobs"

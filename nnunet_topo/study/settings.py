@@ -27,6 +27,7 @@ Count = Annotated[int, Ge(1), Le(1_000_000)]
 Size = Annotated[int, Ge(1), Le(100_000)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 Metric = Annotated[str, Predicate(_is_a_metric)]
+Share = Annotated[float, Ge(0), Le(1)]
 _A_PATCH = Words("2 or 3 sizes in voxels, as in [128, 128]")
 _A_GROUPING = Words("names with lists of groups of manifest.csv, as in {outside: [shadows, graffiti]}")
 _METRICS = Words("a list of metrics such as dice or betti_matching_error_sum (docs/metrics.md has all)")
@@ -61,6 +62,19 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """How a run's post-processing is chosen on the validation images of its fold.
+
+    The metric that is lowered, and by how much mean Dice and mean clDice may fall, as
+    ``nnUNetv2_topo_find_postprocessing`` has them.
+    """
+
+    metric: Literal["betti_matching_error", "betti_error"] = "betti_matching_error"
+    tolerance: Share = 0.002
+    tolerance_cldice: Share = 0.01
+
+
+@dataclass(frozen=True)
 class Study:
     """The contents of a study file; the first trainer is the baseline of the comparison.
 
@@ -68,7 +82,8 @@ class Study:
     ``save_every`` that of the 50 epochs between checkpoints to go on from. ``output`` is relative to the file.
     ``settings`` take the place of the plans' ``"nnunet_topo"`` entry at its top. ``groups`` joins groups of test
     images: name -> groups of ``manifest.csv``; groups that are not named stay as they are. ``tested``
-    are the metrics that are tested; None takes the main ones, which are many for few images.
+    are the metrics that are tested; None takes the main ones, which are many for few images. ``postprocessing`` says
+    how each run's is chosen; with None predictions are evaluated as they are alone.
     """
 
     output: Path
@@ -88,6 +103,7 @@ class Study:
     settings: Annotated[dict[str, dict[str, Any]], _TERMS] | None = None
     groups: Annotated[dict[str, Annotated[list[Text], MinLen(1)]], MinLen(1), _A_GROUPING] | None = None
     tested: Annotated[list[Metric], MinLen(1), _METRICS] | None = None
+    postprocessing: Choice | None = field(default_factory=Choice)
     executor: Executor = field(default_factory=Executor)
 
     @property
@@ -105,7 +121,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Run:
-    """One training with a seed, its predictions of the test images and their evaluation."""
+    """One training with a seed, its predictions of the test images, their post-processing and their evaluation."""
 
     output: str
     dataset: str
@@ -120,6 +136,7 @@ class Run:
     save_every: int
     device: str
     mirroring: bool
+    postprocessing: Choice | None = None
 
     @property
     def name(self) -> str:
@@ -140,9 +157,14 @@ class Run:
     def model(self) -> Path:
         return self.results / self.dataset / f"{self.trainer}__{self.plans}__{self.configuration}"
 
+    @property
+    def checkpoint(self) -> Path:
+        return self.model / f"fold_{self.fold}" / "checkpoint_final.pth"
+
     def settings(self) -> dict[str, Any]:
-        """What decides the result."""
-        return {name: value for name, value in asdict(self).items() if name not in ("output", "save_every")}
+        """What decides the network and what it predicts."""
+        return {name: value for name, value in asdict(self).items()
+                if name not in ("output", "save_every", "postprocessing")}
 
 
 def runs_of(study: Study, names: Mapping[Any, str]) -> list[Run]:
@@ -152,7 +174,7 @@ def runs_of(study: Study, names: Mapping[Any, str]) -> list[Run]:
     """
     runs = [Run(str(study.output), names[dataset], configuration, trainer, study.plans_of_runs, fold, seed,
                 study.epochs, study.iterations, study.validation_iterations, study.save_every, study.device,
-                study.mirroring)
+                study.mirroring, study.postprocessing)
             for seed, dataset, configuration, fold, trainer in itertools.product(
                 study.seeds, study.datasets, study.configurations, study.folds, study.trainers)]
     seen: set[str] = set()

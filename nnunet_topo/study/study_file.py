@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import typing
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nnunet_topo.schema import Text, listing, read_entries
-from nnunet_topo.study.settings import KEPT_BACK, Executor, Network, Study
+from nnunet_topo.schema import Text, listing, read_entries, short
+from nnunet_topo.study.settings import KEPT_BACK, Choice, Executor, Network, Study
 from nnunet_topo.study.yaml_file import read_yaml
 
 Settings = TypeVar("Settings")
@@ -21,13 +22,15 @@ def read_study(file: str | os.PathLike[str]) -> Study:
     """Read a YAML file; ValueError in a sentence for a key that does not exist, is missing, or has another type."""
     path = Path(file)
     content = _entries(str(path), read_yaml(path), Study, "A study", inner={
-        "output": Text, "network": Any, "executor": Any})  # fmt: skip
+        "output": Text, "network": Any, "postprocessing": Any, "executor": Any})  # fmt: skip
     if "executor" in content:
         place = f"{path}, entry 'executor'"
         content["executor"] = _executor(place, _entries(place, content["executor"], Executor, "An executor"))
     if content.get("network") is not None:
         place = f"{path}, entry 'network'"
         content["network"] = Network(**_entries(place, content["network"], Network, "A network"))
+    if "postprocessing" in content:
+        content["postprocessing"] = _choice(f"{path}, entry 'postprocessing'", content["postprocessing"])
     return Study(**(content | {"output": (path.parent / Path(content["output"]).expanduser()).resolve()}))
 
 
@@ -42,6 +45,15 @@ def _entries(
     if missing:
         raise ValueError(f"{place} lacks {', '.join(missing)}, without which there is no {owner.split()[1]}.")
     return found
+
+
+def _choice(place: str, content: Any) -> Choice | None:
+    if isinstance(content, bool):
+        return Choice() if content else None
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{place} must be true, false, or names and values as in {{metric: betti_error, tolerance: "
+                         f"0.002}}, not {short(content)}.")
+    return Choice(**_entries(place, content, Choice, "A choice"))
 
 
 def _executor(place: str, content: dict[str, Any]) -> Executor:

@@ -24,7 +24,7 @@ from nnunet_topo.processes import Failure, outcomes
 from nnunet_topo.sources import code_fingerprint
 
 __all__ = ["RECORDS", "CaseTask", "dataset_settings", "default_num_processes", "evaluate_case", "evaluate_folder",
-           "paired_files"]
+           "metrics_code", "paired_files"]
 RECORDS = "nnunet_topo_evaluation"
 
 
@@ -79,7 +79,7 @@ def evaluate_folder(
     predictions, references = Path(predictions), Path(references)
     names, missing = paired_files(predictions, references, file_ending, chill=chill, only=only)
     settings: dict[str, Any] = {
-        "metrics_code": code_fingerprint(CaseTask.__module__),
+        "metrics_code": metrics_code(),
         "labels_or_regions": [str(region) for region in regions],
         "ignore_label": ignore_label,
         "known_labels": None if known_labels is None else sorted(map(int, known_labels)),
@@ -102,6 +102,11 @@ def evaluate_folder(
     summary = summarise(cases, settings) | {"failed": failed, "missing_predictions": missing}
     write_summary(summary, Path(output))
     return summary
+
+
+def metrics_code() -> str:
+    """What stands in a summary's settings for the code that measured it; numbers of other code are not comparable."""
+    return code_fingerprint(CaseTask.__module__)
 
 
 def dataset_settings(plans: dict[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:

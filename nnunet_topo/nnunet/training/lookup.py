@@ -77,6 +77,13 @@ def require_fold(dataset: str, fold: int | str) -> None:
         raise ValueError(f"{dataset} has no fold {fold!r}; it has 0 to {folds - 1}, and 'all'.")
 
 
+def validation_cases(dataset: str, fold: int | str) -> list[str]:
+    """The cases that a fold which has been trained leaves out of its training; none of fold "all"."""
+    if fold == "all":
+        return []
+    return sorted(json.loads((preprocessed(dataset) / "splits_final.json").read_text())[int(fold)]["val"])
+
+
 def checkpoint_bytes(dataset: str, plans: dict[str, Any], configuration: str) -> int:
     """What one checkpoint takes on the disk: weights and momentum in float32."""
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
