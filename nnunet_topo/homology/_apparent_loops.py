@@ -48,7 +48,10 @@ def largest_faces(along_p, along_q, step_p, step_q, closed):  # type: ignore[no-
     near_p, far_p, near_q, far_q = along_p[:count], along_p[step_q:], along_q[:count], along_q[step_p:]
     for i in range(count):
         near, far = max(near_p[i], near_q[i]), max(far_p[i], far_q[i])
-        number = 1 if (near_q[i] > near_p[i]) | ((near_q[i] == near_p[i]) & (not closed)) else 0
+        if closed:
+            number = 1 if near_q[i] > near_p[i] else 0
+        else:
+            number = 1 if near_q[i] >= near_p[i] else 0
         if far >= near:
             number = 3 if far_q[i] >= far_p[i] else 2
         numbers[i] = NO_FACE if max(near, far) == ABSENT else number

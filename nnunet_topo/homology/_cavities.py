@@ -13,7 +13,7 @@ from nnunet_topo.homology._components import find
 from nnunet_topo.kernels.jit import jit
 
 
-@jit
+@jit(inlined=True)
 def larger(top, one, two):  # type: ignore[no-untyped-def]
     return top[one] > top[two] or (top[one] == top[two] and one > two)
 
@@ -41,6 +41,7 @@ def cavity_pairs(image, strides, top, parent, walls, order_by, starts):  # type:
     between = len(starts) > 0
     if between:
         detach_tops(order_by, strides, image.closed, parent, walls)
+    keys, closed = image.keys, image.closed
     order = sorted_walls(image, strides, walls)
     largest = np.empty(len(parent) if between else 0, np.int32)
     for v in range(len(largest)):
@@ -49,7 +50,7 @@ def cavity_pairs(image, strides, top, parent, walls, order_by, starts):  # type:
     count, left = 0, len(order)
     for i in range(len(order) - 1, -1, -1):
         wall = np.int64(order[i])
-        v, axis = wall_parts(strides, image.closed, wall)
+        v, axis = wall_parts(strides, closed, wall)
         one, two = find(parent, v), find(parent, v - strides[axis])
         if one == two:
             left -= 1
@@ -64,7 +65,7 @@ def cavity_pairs(image, strides, top, parent, walls, order_by, starts):  # type:
                 a, b = b, a
             largest[two] = b
             starts[a] = wall
-        if wall_value(image, strides, wall) < top[one]:
+        if wall_value(keys, strides, closed, wall) < top[one]:
             births[count], deaths[count] = wall, one
             count += 1
     return births[:count].copy(), deaths[:count].copy(), order[left:]

@@ -8,7 +8,7 @@ from nnunet_topo.homology._cells import CRITICAL, DESTROYER, edge_at, edge_parts
 from nnunet_topo.kernels.jit import jit
 
 
-@jit
+@jit(inlined=True)
 def find(parent, node):  # type: ignore[no-untyped-def]
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -16,7 +16,7 @@ def find(parent, node):  # type: ignore[no-untyped-def]
     return node
 
 
-@jit
+@jit(inlined=True)
 def older(keys, v, w):  # type: ignore[no-untyped-def]
     return keys[v] < keys[w] or (keys[v] == keys[w] and v < w)
 
@@ -28,11 +28,11 @@ def component_pairs(image, strides, parent, order, edges):  # type: ignore[no-un
     Edges that join become DESTROYER.
     """
     births, deaths = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
-    vertices = image.vertices
+    keys, vertices, closed = image.keys, image.vertices, image.closed
     count = 0
     for item in order:
         edge = np.int64(item)
-        v, axis = edge_parts(strides, image.closed, edge)
+        v, axis = edge_parts(strides, closed, edge)
         one, two = find(parent, v), find(parent, v + strides[axis])
         if one == two:
             continue
@@ -40,7 +40,7 @@ def component_pairs(image, strides, parent, order, edges):  # type: ignore[no-un
             one, two = two, one
         parent[one] = two
         edges[edge] = DESTROYER
-        if vertices[one] < edge_value(image, strides, edge):
+        if vertices[one] < edge_value(keys, strides, closed, edge):
             births[count], deaths[count] = one, edge
             count += 1
     return births[:count].copy(), deaths[:count].copy()
@@ -68,7 +68,7 @@ def matched_components(image, floor, first, second, alike, strides, parent, orde
     critical edges, rising, among them those of :func:`detach_vertices` for both images. Edges that join become
     DESTROYER.
     """
-    vertices = image.vertices
+    keys, vertices, closed = image.keys, image.vertices, image.closed
     oldest_first = np.empty(len(vertices), np.int32)
     for v in range(len(vertices)):
         oldest_first[v] = v
@@ -77,7 +77,7 @@ def matched_components(image, floor, first, second, alike, strides, parent, orde
     count = 0
     for item in order:
         edge = np.int64(item)
-        v, axis = edge_parts(strides, image.closed, edge)
+        v, axis = edge_parts(strides, closed, edge)
         one, two = find(parent, v), find(parent, v + strides[axis])
         if one == two:
             continue
@@ -95,7 +95,7 @@ def matched_components(image, floor, first, second, alike, strides, parent, orde
             if older(second, c, d):
                 c, d = d, c
             oldest_second[two] = d
-        if max(vertices[one], floor) < edge_value(image, strides, edge):
+        if max(vertices[one], floor) < edge_value(keys, strides, closed, edge):
             killed_first[count], killed_second[count] = a, c
             count += 1
     return killed_first[:count].copy(), killed_second[:count].copy()

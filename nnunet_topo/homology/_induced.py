@@ -42,9 +42,10 @@ def match_births(killed_first, killed_second, births_first, births_second):  # t
 @jit
 def positive_cavities(image, floor, strides, births, deaths, top):  # type: ignore[no-untyped-def]
     """Those of the comparison's pairs that are of positive length when values below floor count as equal to it."""
+    keys, closed = image.keys, image.closed
     count = 0
     for i in range(len(births)):
-        if max(wall_value(image, strides, births[i]), floor) < top[deaths[i]]:
+        if max(wall_value(keys, strides, closed, births[i]), floor) < top[deaths[i]]:
             births[count], deaths[count] = births[i], deaths[i]
             count += 1
     return births[:count], deaths[:count]

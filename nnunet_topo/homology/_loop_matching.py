@@ -23,12 +23,13 @@ def loop_pairs(image, strides, edges, columns, others, mask):  # type: ignore[no
     ``columns``: critical squares that start no cavity, in rising order. In a mask, all features are born at the value
     1: it is enough to see the edges of that value claimed.
     """
+    keys, closed = image.keys, image.closed
     none, ends = np.empty(0, np.int32), np.empty(0, np.int64)
     wanted = -1
     if mask:
         wanted = 0
         for edge in range(len(edges)):
-            if edges[edge] == CRITICAL and edge_value(image, strides, edge) == LOWEST:
+            if edges[edge] == CRITICAL and edge_value(keys, strides, closed, edge) == LOWEST:
                 edges[edge] = WANTED
                 wanted += 1
         if wanted == 0:
@@ -41,7 +42,7 @@ def loop_pairs(image, strides, edges, columns, others, mask):  # type: ignore[no
     count = 0
     for j in range(len(columns)):
         edge, square = np.int64(claims[j]), np.int64(columns[j])
-        if edge >= 0 and edge_value(image, strides, edge) < square_value(image, strides, square):
+        if edge >= 0 and edge_value(keys, strides, closed, edge) < square_value(keys, strides, closed, square):
             births[count], deaths[count] = edge, square
             count += 1
     return births[:count].copy(), deaths[:count].copy(), (columns, start, end, store)
@@ -54,16 +55,17 @@ def seeds_of(columns, comparison, own, shift, strides, reduction):  # type: igno
     It does when the square has its own value in the comparison: then no square before it comes after it.
     """
     known, start, end, _ = reduction
+    keys, own_keys, closed = comparison.keys, own.keys, own.closed
     seeds = np.zeros((len(columns), 2), np.int64)
     k = 0
     for j in range(len(columns)):
         square = np.int64(columns[j])
-        value = square_value(own, strides, square)
-        if square_value(comparison, strides, square) != value + shift:
+        value = square_value(own_keys, strides, closed, square)
+        if square_value(keys, strides, closed, square) != value + shift:
             continue
         # Squares of this kind have the same order among themselves in both.
         item = labelled(value, square)
-        while k < len(known) and labelled(square_value(own, strides, np.int64(known[k])), known[k]) < item:
+        while k < len(known) and labelled(square_value(own_keys, strides, closed, np.int64(known[k])), known[k]) < item:
             k += 1
         if k < len(known) and known[k] == square and start[k] < end[k]:
             seeds[j, 0], seeds[j, 1] = start[k], end[k]
@@ -96,11 +98,11 @@ def image_births(deaths, order, own, comparison, shift, strides, edges, reductio
     for edge in range(len(codes)):  # what ends a component in the image is known already
         codes[edge] = DESTROYER if edges[edge] > CRITICAL else codes[edge]
     _, _, columns = cavity_pairs(order, strides, top, top_parent, squares, top, np.empty(0, np.int32))
-    largest = -ABSENT
+    keys, closed, largest = order.keys, order.closed, -ABSENT
     for death in deaths:
-        largest = max(largest, square_value(order, strides, np.int64(death)))
+        largest = max(largest, square_value(keys, strides, closed, np.int64(death)))
     count = len(columns)
-    while count > 0 and square_value(order, strides, np.int64(columns[count - 1])) > largest:
+    while count > 0 and square_value(keys, strides, closed, np.int64(columns[count - 1])) > largest:
         count -= 1
     columns = columns[:count]
     seeds = seeds_of(columns, comparison, own, shift, strides, reduction)
@@ -119,7 +121,7 @@ def image_births(deaths, order, own, comparison, shift, strides, edges, reductio
         if place >= 0:
             births[i] = killed[place]
         else:  # one of an apparent pair, with its largest edge
-            births[i] = edge_of(max(boundary(deaths[i], own, codes, strides)))
+            births[i] = edge_of(max(boundary(deaths[i], own.keys, strides, closed, codes)))
     return births
 
 
@@ -141,13 +143,13 @@ def compared_loops(comparison, floor, binary, strides, edges, columns, first, bi
         columns = columns[:0]
     seeds = seeds_of(columns, comparison, first, 1 if binary else 0, strides, reduction_first)
     claims, _, _, _ = reduce_squares(columns, comparison, edges, strides, wanted, seeds, reduction_first[3])
-    count = 0
+    keys, closed, count = comparison.keys, comparison.closed, 0
     births, deaths = np.empty(len(columns), np.int32), np.empty(len(columns), np.int32)
     for j in range(len(columns)):
         edge, square = np.int64(claims[j]), np.int64(columns[j])
         if edge < 0 or (binary and edges[edge] != WANTED):
             continue
-        if max(edge_value(comparison, strides, edge), floor) < square_value(comparison, strides, square):
+        if max(edge_value(keys, strides, closed, edge), floor) < square_value(keys, strides, closed, square):
             births[count], deaths[count] = edge, square
             count += 1
     return births[:count].copy(), deaths[:count].copy()

@@ -37,7 +37,7 @@ def keep_edges(edges, others):  # type: ignore[no-untyped-def]
             edges[edge] = KEPT
 
 
-@jit
+@jit(inlined=True)
 def square_beside(edge, number, strides, closed):  # type: ignore[no-untyped-def]
     """The square with that number of the four around an edge, the smallest identity first."""
     v, axis = edge_parts(strides, closed, edge)
@@ -49,16 +49,15 @@ def square_beside(edge, number, strides, closed):  # type: ignore[no-untyped-def
     return square_at(strides, closed, v, first if number == 2 else second)
 
 
-@jit
-def boundary(square, image, codes, strides):  # type: ignore[no-untyped-def]
+@jit(inlined=True)
+def boundary(square, keys, strides, closed, codes):  # type: ignore[no-untyped-def]
     """The four edges of a square, labelled; NOTHING for those that are left out."""
-    v, across = square_parts(strides, image.closed, square)
+    v, across = square_parts(strides, closed, square)
     first, second = (1 if across == 0 else 0), (1 if across == 2 else 2)
     a, b = spanned(strides, across)
-    keys = image.keys
-    e0, e1 = edge_at(strides, image.closed, v, first), edge_at(strides, image.closed, v, second)
-    e2, e3 = edge_at(strides, image.closed, v + a, second), edge_at(strides, image.closed, v + b, first)
-    if image.closed:
+    e0, e1 = edge_at(strides, closed, v, first), edge_at(strides, closed, v, second)
+    e2, e3 = edge_at(strides, closed, v + a, second), edge_at(strides, closed, v + b, first)
+    if closed:
         c = strides[across]
         value = min(keys[v], keys[v - c])
         k0, k1 = min(keys[v - b], keys[v - b - c]), min(keys[v - a], keys[v - a - c])
@@ -75,7 +74,7 @@ def boundary(square, image, codes, strides):  # type: ignore[no-untyped-def]
     )
 
 
-@jit
+@jit(inlined=True)
 def edge_of(item):  # type: ignore[no-untyped-def]
     return item & np.int64(0xFFFFFFFF)
 
@@ -92,6 +91,7 @@ def reduce_squares(columns, image, codes, strides, wanted, seeds, stored):  # ty
 
     Column j, reduced, is stored as the edges store[start[j]:end[j]]; as nothing where nothing was added.
     """
+    keys, closed = image.keys, image.closed
     owner = np.full(len(codes), -1, np.int32)
     claims = np.full(len(columns), -1, np.int32)
     start, end = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
@@ -104,11 +104,11 @@ def reduce_squares(columns, image, codes, strides, wanted, seeds, stored):  # ty
         if beyond - first + 4 > len(heap):
             heap = with_room(heap, beyond - first + 4)
         if first == beyond:
-            for item in boundary(columns[j], image, codes, strides):
+            for item in boundary(columns[j], keys, strides, closed, codes):
                 size = push(heap, size, item)
         for i in range(first, beyond):
             if codes[stored[i]] != DESTROYER:
-                size = push(heap, size, labelled(edge_value(image, strides, stored[i]), stored[i]))
+                size = push(heap, size, labelled(edge_value(keys, strides, closed, stored[i]), stored[i]))
         added = False
         while True:
             pivot, size = pop_single(heap, size)
@@ -117,7 +117,7 @@ def reduce_squares(columns, image, codes, strides, wanted, seeds, stored):  # ty
             edge = edge_of(pivot)
             k = owner[edge]
             if codes[edge] < CRITICAL:
-                square = square_beside(edge, codes[edge], strides, image.closed)
+                square = square_beside(edge, codes[edge], strides, closed)
             elif k < 0:
                 break
             else:
@@ -131,13 +131,13 @@ def reduce_squares(columns, image, codes, strides, wanted, seeds, stored):  # ty
                     for i in range(from_store, to_store):
                         other = source[i]
                         if other != edge and codes[other] != DESTROYER:
-                            size = push(heap, size, labelled(edge_value(image, strides, other), other))
+                            size = push(heap, size, labelled(edge_value(keys, strides, closed, other), other))
                     added = True
                     continue
             added = True
             if size + 4 > len(heap):
                 heap = with_room(heap, size + 4)
-            for item in boundary(square, image, codes, strides):
+            for item in boundary(square, keys, strides, closed, codes):
                 if item != pivot:
                     size = push(heap, size, item)
         if pivot == NOTHING:

@@ -28,10 +28,10 @@ def voxels_of(cells, dimension, image, shape, strides):  # type: ignore[no-untyp
             has_type = 0 < dimension < ndim
             v, along = cell, 0 if dimension == 0 else everywhere
             if has_type and dimension == 1:
-                v, axis = edge_parts(strides, True, cell)
+                v, axis = edge_parts(strides, image.closed, cell)
                 along = 1 << axis
             elif has_type:
-                v, axis = square_parts(strides, True, cell)
+                v, axis = square_parts(strides, image.closed, cell)
                 along = everywhere - (1 << axis)
             voxel = closed_voxel(keys, strides, v, along)
         elif dimension == 0:

@@ -107,12 +107,13 @@ def betti_matching(
         raise ValueError(
             f"A Betti matching needs a prediction and a target of the same shape, not {first.shape} and {second.shape}."
         )
-    from nnunet_topo.homology._matching import match  # numba is only needed from here on
+    from nnunet_topo.homology._cells import CLOSED  # numba is only needed from here on
+    from nnunet_topo.homology._matching import match
 
     shape = (*(0,) * (3 - first.ndim), *first.shape)
     padded = [size + 2 for size in first.shape]
     strides = tuple(int(np.prod(padded[axis + 1 :])) for axis in range(first.ndim))
-    finite, dimensions = match(first.ravel(), second.ravel(), shape, strides, connectivity == "foreground")
+    finite, dimensions = match(first.ravel(), second.ravel(), shape, strides, CLOSED[connectivity])
     for image, is_finite, name in zip((first, second), finite, ("prediction", "target"), strict=True):
         if not is_finite:
             count = np.count_nonzero(~np.isfinite(image))

@@ -46,12 +46,13 @@ def persistence_pairs(image: Image, connectivity: Connectivity = "foreground") -
     """
     check_connectivity(connectivity)
     values = as_float32(image, "image of a persistence diagram")
-    from nnunet_topo.homology._persistence import pairs_of  # numba is only needed from here on
+    from nnunet_topo.homology._cells import CLOSED  # numba is only needed from here on
+    from nnunet_topo.homology._persistence import pairs_of
 
     shape = (*(0,) * (3 - values.ndim), *values.shape)
     padded = [size + 2 for size in values.shape]
     strides = tuple(int(np.prod(padded[axis + 1 :])) for axis in range(values.ndim))
-    finite, dimensions = pairs_of(values.ravel(), shape, strides, connectivity == "foreground")
+    finite, dimensions = pairs_of(values.ravel(), shape, strides, CLOSED[connectivity])
     if not finite:
         count = np.count_nonzero(~np.isfinite(values))
         raise ValueError(f"The image of a persistence diagram must be finite; {count} of its voxels are not.")

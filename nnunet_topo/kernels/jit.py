@@ -25,13 +25,18 @@ _SUFFIX = ".kernel"
 _TRIED = 2**25  # bytes, twice what all kernels of the package take
 
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit(function: Callable[..., Any] | None = None, *, inlined: bool = False) -> Callable[..., Any]:
     """Compile a kernel with numba at its first call, without the GIL, and keep the machine code on disk.
 
     It is kept where numba would keep it: in ``NUMBA_CACHE_DIR``, beside the source file, or in the user's own cache
     folder. Where none can be written to, the kernel is compiled again in every process, which takes some seconds.
+
+    ``inlined``, as ``@jit(inlined=True)``: the code becomes part of every kernel that calls it. For a few lines in an
+    innermost loop: a call with arrays would take longer than they do, and the compiler leaves many calls as they are.
     """
-    kernel: Any = numba.njit(nogil=True)(function)
+    if function is None:
+        return functools.partial(jit, inlined=inlined)
+    kernel: Any = numba.njit(nogil=True, forceinline=inlined)(function)
     if kernel is not function:  # as it is under NUMBA_DISABLE_JIT
         try:
             kernel._cache = KernelCache(function)
