@@ -94,13 +94,21 @@ def _content(summaries: Mapping[str, Summary], pictures: Pictures, failed: Mappi
         "level": LEVEL, "colours": COLOURS, "plots": _plots(summaries, labels, main, anchors),
         "order": settings["order_of_cases"],
         "cases": _cases(list(order), rows, labels, pictures), "pictures_failed": dict(failed),
-        "picture_note": "" if drawn == len(order) else "No picture was drawn." if not drawn
-        else f"Of {drawn} of the {len(order)} cases, the worst ones (--pictures).", "introduction": INTRODUCTION,
+        "picture_note": _picture_note(drawn, len(order), settings), "introduction": INTRODUCTION,
         "connectivity": settings["connectivity"],
         "definitions": definitions_at(settings.get("connected_across_corners", "foreground")),
         "css": part_of_page("report.css"),
         "js": part_of_page("report.js"),
     }
+
+
+def _picture_note(drawn: int, cases: int, settings: Mapping[str, Any]) -> str:
+    if not drawn:
+        return "No picture was drawn."
+    note = "" if drawn == cases else f"Of {drawn} of the {cases} cases, the worst ones (--pictures)."
+    if settings.get("connected_across_corners") == "background":  # centrelines are of that foreground in any case
+        note += " In the pictures the foreground is 8-connected in 2D and 26-connected in 3D all the same."
+    return note.strip()
 
 
 def _label(key: str, names: Mapping[str, str]) -> str:
