@@ -7,6 +7,8 @@ on the first and applied to the second.
 
     python benchmarks/postprocessing.py --data topomortar_probabilities --labels topomortar_small/labelsTr
     python benchmarks/postprocessing.py --data drive/val drive/test --labels drive/labels
+
+A single folder with --all: settings are chosen on all of its images, for the errors by leave-one-out.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ READING = {"scheme": SCHEME, "file_ending": ".png", "reader_writer": NaturalImag
 def main() -> None:
     options = _parser().parse_args()
     files = [sorted(folder.glob("*.png")) for folder in options.data]
-    if len(files) == 1:
+    if len(files) == 1 and options.all:
+        ways = [("all -> all", *files, *files)]
+    elif len(files) == 1:
         middle = len(files[0]) // 2
         halves = files[0][:middle], files[0][middle:]
         ways = [("first half -> second half", *halves), ("second half -> first half", *halves[::-1])]
@@ -55,7 +59,11 @@ def main() -> None:
                 print(f"| {name} | {row} | {len(test)} | {_means(place / predictions, place / 'test_labels')} |")
             chosen = {key: value for key, value in vars(settings.operations[0]).items()
                       if value != getattr(Operations(), key)}
-            notes.append(f"{name}: {chosen or 'nothing'}, found in {seconds:.0f} s on {len(validation)} images")
+            gains = settings.chosen["regions"]["foreground"]
+            errors = ", ".join(f"{row.replace('_', ' ')} {gains[row]['error']:.2f}"
+                               for row in ("predicted", "post_processed", "leave_one_out"))
+            notes.append(f"{name}: {chosen or 'nothing'}, found in {seconds:.0f} s on {len(validation)} images "
+                         f"({options.metric} there: {errors})")
     print("\n" + "\n".join(notes))
 
 
@@ -90,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", type=Path, required=True, help="folder of their label maps")
     parser.add_argument("--metric", choices=tuple(METRICS), default=DEFAULT_METRIC,
                         help=f"[OPTIONAL] what settings are chosen by. Default: {DEFAULT_METRIC}")
+    parser.add_argument("--all", action="store_true", help="[OPTIONAL] choose on all images of the one folder")
     parser.add_argument("-np", type=int, default=2, help="[OPTIONAL] processes. Default: 2")
     return parser
 

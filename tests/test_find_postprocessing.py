@@ -193,9 +193,9 @@ def scored(errors: list[int], dices: list[float], changed: float) -> list[Scores
 def test_the_gentlest_within_one_standard_error_of_the_best_is_chosen_by_hand_count():
     raw, gentle, best = Operations(), Operations(specks_smaller_than=1), Operations(specks_smaller_than=2)
     table = {raw: scored([9, 9, 9, 9], [0.8] * 4, 0.0), gentle: scored([3, 3, 3, 3], [0.8] * 4, 0.1),
-             best: scored([2, 0, 2, 4], [0.8] * 4, 0.2)}  # mean 2, standard error 0.816
+             best: scored([2, 0, 2, 4], [0.8] * 4, 0.2)}  # gentle has 1 more, +- 0.82
     assert choose(table, Tolerances(), range(4)) == best
-    table[gentle] = scored([3, 3, 3, 2], [0.8] * 4, 0.1)  # mean 2.75
+    table[gentle] = scored([3, 3, 3, 2], [0.8] * 4, 0.1)  # 0.75 more, +- 1.03
     assert choose(table, Tolerances(), range(4)) == gentle
     table[gentle] = scored([3, 3, 3, 2], [0.79] * 4, 0.1)  # Dice falls by more than the tolerance
     assert choose(table, Tolerances(), range(4)) == best

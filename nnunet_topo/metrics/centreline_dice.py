@@ -85,8 +85,12 @@ def cl_dice_of_skeletons(
     reference_skeleton: NDArray[np.bool_],
 ) -> ClDiceParts:
     """:func:`cl_dice_parts` of masks whose skeletons are known."""
-    precision = _share_inside(prediction_skeleton, reference)
-    sensitivity = _share_inside(reference_skeleton, prediction)
+    return cl_dice_of_shares(_share_inside(prediction_skeleton, reference),
+                             _share_inside(reference_skeleton, prediction))  # fmt: skip
+
+
+def cl_dice_of_shares(precision: float, sensitivity: float) -> ClDiceParts:
+    """:func:`cl_dice_parts` where the two shares are known; that of an empty skeleton is not a number."""
     if np.isnan(precision) and np.isnan(sensitivity):
         return ClDiceParts(float("nan"), precision, sensitivity)
     harmonic = 2 * precision * sensitivity / (precision + sensitivity) if precision > 0 and sensitivity > 0 else 0.0

@@ -71,7 +71,7 @@ def find_postprocessing(
         pieces = work.pieces(others)
         chosen, found = [], []
         for index in range(len(scheme.names)):
-            table = search(lambda candidates, screened, index=index: work.trial(index, candidates, screened),  # type: ignore[misc]
+            table = search(lambda candidates, index=index: work.trial(index, candidates),  # type: ignore[misc]
                            axes=axes, voxel=voxel, probabilities=cases[0].probabilities,
                            pieces=pieces[index] if pieces[index] <= MOST_PIECES else None, tolerances=tolerances)
             chosen.append(choose(table, tolerances, range(len(cases))))

@@ -1,25 +1,21 @@
-"""Which settings are tried: a few rounds, each around the best of those before."""
+"""Which settings are tried: all of gaps, specks and holes together, then what else may help the best of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
-
-from nnunet_topo.postprocessing.choice import Table, Tolerances, within
+from nnunet_topo.postprocessing.choice import Table, Tolerances, best
 from nnunet_topo.postprocessing.settings import Operations
 
 TAUS = (0.4, 0.3, 0.2, 0.1, 0.05)
 PEAKS = (0.7, 0.9)
 SPECKS = {2: (10, 20, 50, 100, 200, 500, 1000), 3: (10, 30, 100, 300, 1000, 3000)}  # voxels
-HOLES = {2: (10, 50, 100, 200, 500), 3: (10, 100, 1000)}
+HOLES = {2: (10, 20, 50, 100, 200, 500), 3: (10, 100, 1000)}
 TUNNELS = (3, 10)
+_BEST = 3  # settings to which peaks, a number of pieces and tunnels are added
 
-# Scores settings on every image and adds them to the table; the second argument is whether the metric may be replaced
-# by the Betti error, which in 3D takes a fraction of the time.
-Trial = Callable[[Sequence[Operations], bool], Table]
+Trial = Callable[[Sequence[Operations]], Table]  # scores settings on every image and adds them to the table
 
 
 def search(
@@ -27,8 +23,9 @@ def search(
 ) -> Table:
     """Scores of all settings that were tried, by the settings.
 
-    First gaps and specks together, in both orders, since specks that are bridged first need not be dropped; with the
-    best of each tau holes; with the best of these highest probabilities, the number of pieces and, in 3D, tunnels.
+    Gaps, specks and holes are tried in all combinations and both orders, for what one of them does depends on the
+    others: specks that are bridged first need not be dropped, and bridges make holes. To the best few of these are
+    added highest probabilities, the number of pieces and, in 3D, tunnels.
 
     Args:
         trial: scores settings on every image.
@@ -38,53 +35,28 @@ def search(
         pieces: the number of largest components that might be kept, or None.
         tolerances: of Dice and clDice.
     """
-    sizes = [_rounded(voxels * voxel) for voxels in SPECKS[axes]]
-    first = [Operations(), *(Operations(specks_smaller_than=size) for size in sizes)]
-    for tau in TAUS if probabilities else ():
-        first.append(Operations(gaps_tau=tau))
-        first += [Operations(order=order, gaps_tau=tau, specks_smaller_than=size)
-                  for size in sizes for order in ("gaps_first", "specks_first")]  # type: ignore[arg-type]
-    screened = trial(first, axes == 3)
-    with_gaps = _best_of_each_tau(screened, tolerances, both_orders=axes == 2)
-    table = screened if axes == 2 else trial(with_gaps, False)
-    trial([replace(operations, holes_smaller_than=_rounded(voxels * voxel)) for operations in with_gaps
-           for voxels in HOLES[axes]], False)  # fmt: skip
+    table = trial(combinations(axes, voxel, probabilities))
+    start = list(dict.fromkeys([Operations(), *best(table, tolerances, _BEST)]))
+    further = []
     if probabilities:
-        table = trial([replace(operations, specks_peak_below=peak) for operations in _best(table, tolerances, 3)
-                       if operations.specks_smaller_than > 0 for peak in PEAKS], False)  # fmt: skip
-    last = []
-    for operations in _best(table, tolerances, 3 if axes == 2 else 2):
-        if pieces is not None:
-            last += [replace(operations, pieces=pieces), replace(operations, specks_smaller_than=0.0, pieces=pieces)]
-        if axes == 3:
-            last += [replace(operations, tunnels_smaller_than=_rounded(voxels * voxel)) for voxels in TUNNELS]
-    return trial(last, False) if last else table
+        further += [replace(operations, specks_peak_below=peak) for operations in start
+                    if operations.specks_smaller_than > 0 for peak in PEAKS]  # fmt: skip
+    if pieces is not None:
+        further += [replace(operations, pieces=pieces, specks_smaller_than=size) for operations in start
+                    for size in {operations.specks_smaller_than, 0.0}]  # fmt: skip
+    if axes == 3:
+        further += [replace(operations, tunnels_smaller_than=_rounded(voxels * voxel)) for operations in start
+                    for voxels in TUNNELS]  # fmt: skip
+    return trial(further) if further else table
 
 
-def _best_of_each_tau(table: Table, tolerances: Tolerances, *, both_orders: bool) -> list[Operations]:
-    """For each tau, or each tau and order, the best settings, within the tolerances where there are any: what is filled
-    or kept in a later round may bring back the others."""
-    images = range(len(table[Operations()]))
-    order = sorted(table, key=lambda operations: (not within(table, operations, tolerances, images),
-                                                  _rank(table[operations])))  # fmt: skip
-    kinds: dict[Any, Operations] = {}
-    for operations in order:
-        kinds.setdefault((operations.gaps_tau, both_orders and operations.order), operations)
-    return list(dict.fromkeys([Operations(), *kinds.values()]))
-
-
-def _best(table: Table, tolerances: Tolerances, count: int) -> list[Operations]:
-    """Nothing, and the best settings within the tolerances, no two of the same scores."""
-    images = range(len(table[Operations()]))
-    different: dict[Any, Operations] = {}
-    for operations in sorted(table, key=lambda operations: _rank(table[operations])):
-        if len(different) < count and within(table, operations, tolerances, images):
-            different.setdefault(tuple(table[operations]), operations)
-    return list(dict.fromkeys([Operations(), *different.values()]))
-
-
-def _rank(scores: Sequence[Any]) -> tuple[float, float]:
-    return float(np.mean([score.error for score in scores])), float(np.mean([score.changed for score in scores]))
+def combinations(axes: int, voxel: float, probabilities: bool) -> list[Operations]:
+    """All settings of gaps, specks and holes that are tried; the first does nothing."""
+    specks, holes = ([0.0, *(_rounded(voxels * voxel) for voxels in sizes[axes])] for sizes in (SPECKS, HOLES))
+    gaps_first = [Operations(gaps_tau=tau, specks_smaller_than=speck, holes_smaller_than=hole)
+                  for tau in (0.5, *(TAUS if probabilities else ())) for speck in specks for hole in holes]
+    return gaps_first + [replace(operations, order="specks_first") for operations in gaps_first
+                         if operations.gaps_tau < 0.5 and operations.specks_smaller_than > 0]  # fmt: skip
 
 
 def _rounded(size: float) -> float:

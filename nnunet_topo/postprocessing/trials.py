@@ -51,7 +51,7 @@ class Trials:
 
     def __init__(self, cases: Sequence[LabelledCase], metric: str, processes: int) -> None:
         self.cases, self.metric = cases, metric
-        self.known: dict[tuple[int, str], dict[Operations, list[Scores]]] = {}
+        self.known: dict[int, dict[Operations, list[Scores]]] = {}
         self.tasks: list[_Task] = []
         self.running = None
         self.processes = processes
@@ -62,14 +62,13 @@ class Trials:
             self.running.close()
         self.bar.close()
 
-    def trial(self, index: int, candidates: Sequence[Operations], screened: bool) -> dict[Operations, list[Scores]]:
+    def trial(self, index: int, candidates: Sequence[Operations]) -> dict[Operations, list[Scores]]:
         """All scores of a label so far, after those of the candidates are added."""
-        metric = "betti_error" if screened else self.metric
-        table = self.known.setdefault((index, metric), {})
+        table = self.known.setdefault(index, {})
         new = tuple(operations for operations in dict.fromkeys([Operations(), *candidates]) if operations not in table)
         if new:
             regions = [() if other != index else new for other in range(len(self.cases[0].scheme.names))]
-            for image in self._results([_Task(case, metric, tuple(regions)) for case in self.cases]):
+            for image in self._results([_Task(case, self.metric, tuple(regions)) for case in self.cases]):
                 for operations, scores in zip(new, image[index], strict=True):
                     table.setdefault(operations, []).append(scores)
         return table
@@ -141,7 +140,7 @@ def _region(
     region = RegionCase(scheme.mask(labels, index), scheme.mask(reference, index), spacing, allowed=allowed,
                         ignore=ignore, lowest_tau=min(TAUS),
                         probabilities=None if probabilities is None else probabilities.of(index))
-    return [region.scores(operations, metric) for operations in candidates]
+    return region.all_scores(candidates, metric)
 
 
 def _scores_of(
