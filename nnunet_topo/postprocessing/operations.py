@@ -183,7 +183,10 @@ def keep_pieces(mask: Mask, *, pieces: int | None = None) -> Mask:
     counts = voxel_counts(labels, count)
     counts[0] = 0
     stays = np.zeros(count + 1, np.bool_)
-    stays[np.argsort(-counts, kind="stable")[:pieces]] = True
+    places = np.flatnonzero(labels)
+    first = np.full(count + 1, labels.size)
+    first[labels.flat[places[::-1]]] = places[::-1]  # what is written last stays
+    stays[np.lexsort((first, -counts))[:pieces]] = True
     return union(labels, stays)
 
 
