@@ -31,7 +31,8 @@ FEATURES = {"2D": (16, 32, 64, 128), "3D": (16, 32, 64)}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     folder = Path(__file__).resolve().parents[1] / "trainers"
-    ours = sorted(file.stem for file in folder.glob("nnUNetTrainer*.py") if "RandHue" not in file.stem)  # for RGB alone
+    other_data = {"nnUNetTrainerRandHue", "nnUNetTrainerInteraction"}  # of colours, of several classes
+    ours = sorted({file.stem for file in folder.glob("nnUNetTrainer*.py")} - other_data)
     parser.add_argument("--trainers", nargs="+", default=ours)
     parser.add_argument("--only-3d", nargs="*", default=["nnUNetTrainerMIP", "nnUNetTrainerMIPSingleAxis"])
     parser.add_argument("--rounds", type=int, default=5)

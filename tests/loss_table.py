@@ -21,6 +21,7 @@ from nnunet_topo.losses import (
     SCNPLoss,
     SkeletonRecallLoss,
     TopographLoss,
+    TopologicalInteractionLoss,
     TopologyLoss,
     TopoLoss,
     WarpingLoss,
@@ -68,6 +69,8 @@ ROWS = [
     Row("TopoLoss", TopoLoss, gradcheck={"normalised": False}),
     Row("Warping", WarpingLoss, asymmetric="of equally near voxels it takes the first in the order of the axes"),
     Row("Topograph", TopographLoss),
+    Row("topological interaction", TopologicalInteractionLoss, {"apart": ((1, 2),)},
+        free=dict.fromkeys(("cut", "merged", "filled", "shifted", "empty", "full"), "no two classes touch")),
     Row("critical components", CriticalComponentsLoss, free={"filled": "it sees components, no holes"}),
 ]
 

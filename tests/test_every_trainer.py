@@ -16,14 +16,16 @@ from training import NUMBERS, TRAINERS, checkpoint_of, short
 from nnunet_topo.nnunet.pipeline import predict, write_small_plans
 
 ONLY_3D = {"nnUNetTrainerMIP", "nnUNetTrainerMIPSingleAxis"}
+ONLY_CLASSES = {"nnUNetTrainerInteraction"}  # regions overlap
 OF_COLOURS = {"nnUNetTrainerRandHue"}  # it has no term and is trained in test_rand_hue.py, on images of three channels
 KIND_OF_LABELS = {"2d": "regions_ignore", "3d_fullres": "classes"}
 CASES = [(file.stem, configuration) for file in sorted(TRAINERS.glob("nnUNetTrainer*.py"))
          for configuration in KIND_OF_LABELS if file.stem not in OF_COLOURS
-         and (configuration != "2d" or file.stem not in ONLY_3D)]
+         and (configuration != "2d" or file.stem not in ONLY_3D | ONLY_CLASSES)]
 AT_ONCE = {"start_epoch": 0, "ramp_epochs": 0}
 SETTINGS = {"betti_matching": {**AT_ONCE, "crop_3d": 16, "crop_2d": 24}, "warping": AT_ONCE,
-            "topo": {**AT_ONCE, "crop_3d": 16, "crop_2d": 24}, "topograph": AT_ONCE, "critical_components": AT_ONCE}
+            "topo": {**AT_ONCE, "crop_3d": 16, "crop_2d": 24}, "topograph": AT_ONCE,
+            "topological_interaction": {**AT_ONCE, "apart": [[1, 2]]}, "critical_components": AT_ONCE}
 
 
 @pytest.fixture

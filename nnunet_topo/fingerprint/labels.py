@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from nnunet_topo.files import write_json
 
 Region = int | tuple[int, ...]
 Measure = Callable[[np.ndarray], int]
+MapMeasure = Callable[[np.ndarray], dict[str, list[int]]]
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ class LabelFingerprint:
     Attributes:
         labels: per case, the sorted label values that occur.
         values: per measure, per case, per class or region (as text), the measured number.
+        of_maps: per measure of whole label maps, per case, what it gave.
     """
 
     labels: dict[str, list[int]]
     values: dict[str, dict[str, dict[str, int]]]
+    of_maps: dict[str, dict[str, dict[str, list[int]]]] = field(default_factory=dict)
 
     def largest(self, measure: str) -> tuple[int, str, str]:
         """The largest value of a measure, with its case and class."""
@@ -66,6 +69,7 @@ def measure_labels(
     per_slice: bool = False,
     threads: int = 1,
     say: Callable[[str], None] = print,
+    of_maps: Mapping[str, MapMeasure] | None = None,
 ) -> LabelFingerprint:
     """Measure the mask of each region in each case; results are kept in the file ``cache`` and used again.
 
@@ -77,12 +81,15 @@ def measure_labels(
         per_slice: measure the slices of the first axis on their own and keep the largest value (2D networks).
         threads: how many cases are measured at the same time.
         say: gets a sentence where the cache cannot be written.
+        of_maps: named functions of a whole label map, whose results JSON can hold.
     """
-    known = _read_cache(cache, per_slice)
-    todo = [case for case in cases if not _is_known(known.get(case.name), case, regions, measures)]
+    known, of_maps = _read_cache(cache, per_slice), of_maps or {}
+    todo = [case for case in cases if not _is_known(known.get(case.name), case, regions, measures, of_maps)]
 
     def measured(case: Case) -> dict:
-        return {"stamp": case.stamp} | _measure(case.read(), regions, measures, per_slice)
+        labels = case.read()
+        return {"stamp": case.stamp, "of_maps": {name: measure(labels) for name, measure in of_maps.items()},
+                } | _measure(labels, regions, measures, per_slice)
 
     if todo:
         with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
@@ -97,6 +104,7 @@ def measure_labels(
         labels={case.name: known[case.name]["labels"] for case in cases},
         values={name: {case.name: {_key(region): known[case.name]["values"][name][_key(region)] for region in regions}
                        for case in cases} for name in measures},
+        of_maps={name: {case.name: known[case.name]["of_maps"][name] for case in cases} for name in of_maps},
     )
 
 
@@ -112,9 +120,13 @@ def _measure(labels: np.ndarray, regions: Sequence[Region], measures: Mapping[st
     return {"labels": present, "values": values}
 
 
-def _is_known(record: dict | None, case: Case, regions: Sequence[Region], measures: Mapping[str, Measure]) -> bool:
+def _is_known(
+    record: dict | None, case: Case, regions: Sequence[Region], measures: Mapping[str, Measure],
+    of_maps: Mapping[str, MapMeasure],
+) -> bool:
     return (record is not None and record["stamp"] == case.stamp
-            and all(_key(region) in record["values"].get(name, {}) for name in measures for region in regions))
+            and all(_key(region) in record["values"].get(name, {}) for name in measures for region in regions)
+            and all(name in record.get("of_maps", {}) for name in of_maps))
 
 
 def _read_cache(cache: Path, per_slice: bool) -> dict[str, dict]:

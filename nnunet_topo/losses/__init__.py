@@ -11,6 +11,7 @@ from nnunet_topo.losses.scnp import SCNPLoss, scnp_logits
 from nnunet_topo.losses.skeleton_recall import SkeletonRecallLoss, skeleton_recall_loss
 from nnunet_topo.losses.topo import TopoLoss
 from nnunet_topo.losses.topograph import TopographLoss
+from nnunet_topo.losses.topological_interaction import TopologicalInteractionLoss
 from nnunet_topo.losses.warping import WarpingLoss
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "SkeletonRecallLoss",
     "TopoLoss",
     "TopographLoss",
+    "TopologicalInteractionLoss",
     "TopologyLoss",
     "WarpingLoss",
     "cb_dice_loss",

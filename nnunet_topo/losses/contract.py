@@ -52,6 +52,9 @@ class TopologyLoss(nn.Module):
             logits of the same shape, of which nnU-Net's own loss is taken.
         prepares: the data loader's workers call ``prepare`` of the augmented label.
         spatial_axes: numbers of axes of the patches that it is for.
+        classes_only: it is for two classes or more that do not overlap, which regions may do.
+        rules_from_labels: its option ``apart``, where it is None, is a list of pairs of labels that never touch in the
+            training labels.
     """
 
     name: ClassVar[str] = ""
@@ -59,6 +62,8 @@ class TopologyLoss(nn.Module):
     transforms_logits: bool = False
     prepares: bool = False
     spatial_axes: tuple[int, ...] = (2, 3)
+    classes_only: bool = False
+    rules_from_labels: bool = False
 
     @staticmethod
     def from_labels(settings: Mapping[str, Any]) -> dict[str, Wanted]:

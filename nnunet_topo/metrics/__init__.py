@@ -6,6 +6,7 @@ from nnunet_topo.metrics.centreline_dice import ClDiceParts, cl_dice, cl_dice_pa
 from nnunet_topo.metrics.collection import all_metrics
 from nnunet_topo.metrics.components import ComponentErrors, component_errors
 from nnunet_topo.metrics.coverage import SkeletonCoverage, skeleton_coverage
+from nnunet_topo.metrics.neighbours import invalid_neighbours
 from nnunet_topo.metrics.overlap import dice, iou, volume_difference_mm3
 from nnunet_topo.metrics.surfaces import SurfaceDistances, surface_distances
 
@@ -21,6 +22,7 @@ __all__ = [
     "cl_dice_parts",
     "component_errors",
     "dice",
+    "invalid_neighbours",
     "iou",
     "skeleton_coverage",
     "surface_distances",

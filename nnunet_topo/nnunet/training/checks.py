@@ -51,6 +51,20 @@ def require_axes(axes: int, terms: Mapping[str, Term], trainer: str) -> None:
                              f"{'3d_fullres' if 3 in supported else '2d'}), or this one with another trainer.")
 
 
+def require_classes(classes: int, has_regions: bool, terms: Mapping[str, Term], trainer: str) -> None:
+    """Two classes or more, that do not overlap, where a loss has an attribute ``classes_only`` that is true."""
+    for name, term in terms.items():
+        if not term.loss.classes_only or term.weight == 0:
+            continue
+        what = f"{trainer}: its term {name!r} ({term.loss.__name__}) is about classes that touch each other, but"
+        if has_regions:
+            raise ValueError(f"{what} this data set has regions, which overlap. Train it with another trainer, or plan "
+                             "it with classes.")
+        if classes < 2:
+            raise ValueError(f"{what} this data set has {classes} class beside the background, so that nothing "
+                             "interacts. Train it with another trainer.")
+
+
 def require_stages(stages: int, trainer: str) -> None:
     """Enough stages for nnU-Net's deep-supervision weights, which are 0/0 for two stages."""
     if stages < 3:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunet_topo.fingerprint import Case, LabelFingerprint, Measure, measure_labels
+from nnunet_topo.fingerprint import Case, LabelFingerprint, MapMeasure, Measure, measure_labels
+from nnunet_topo.nnunet.training.contact_rules import contacts_of, described, learn_rules
 from nnunet_topo.nnunet.training.terms import Term
 
 
@@ -23,9 +26,12 @@ def settings_from_labels(trainer: nnUNetTrainer, terms: dict[str, Term]) -> dict
     """
     measures: dict[str, Measure] = {_name(function): function for term in terms.values()
                                     for function, _, _ in _wanted(term).values()}
-    fingerprint = _on_first_rank(trainer, measures)
+    learning = {name for name, term in terms.items() if _learns_rules(term)}
+    fingerprint = _on_first_rank(trainer, measures, {"contacts": _contacts(trainer)} if learning else {})
     _refuse_foreign_labels(trainer, fingerprint)
-    return {name: _filled(trainer, name, term, fingerprint) for name, term in terms.items()}
+    filled = {name: _filled(trainer, name, term, fingerprint) for name, term in terms.items()}
+    return {name: _with_rules(trainer, name, term, fingerprint) if name in learning else term
+            for name, term in filled.items()}
 
 
 def _filled(trainer: nnUNetTrainer, name: str, term: Term, fingerprint: LabelFingerprint) -> Term:
@@ -49,15 +55,51 @@ def _wanted(term: Term) -> dict[str, tuple[Measure, int, int]]:
     return {option: rule for option, rule in term.loss.from_labels(settings).items() if settings[option] is None}
 
 
-def _on_first_rank(trainer: nnUNetTrainer, measures: dict[str, Measure]) -> LabelFingerprint:
+def _learns_rules(term: Term) -> bool:
+    return term.loss.rules_from_labels and term.weight > 0 and term.settings()["apart"] is None
+
+
+def _contacts(trainer: nnUNetTrainer) -> MapMeasure:
+    manager = trainer.label_manager
+    return partial(contacts_of, classes=1 + len(manager.foreground_labels), ignored=manager.ignore_label,
+                   in_slices=len(trainer.configuration_manager.patch_size) == 2)
+
+
+def _with_rules(trainer: nnUNetTrainer, name: str, term: Term, fingerprint: LabelFingerprint) -> Term:
+    """The rules that hold in all training cases, with the number of cases, in the log and in the term."""
+    settings, classes = term.settings(), 1 + len(trainer.label_manager.foreground_labels)
+    flat = len(trainer.configuration_manager.patch_size) == 2
+    spacing = settings["spacing"] or (None if flat else tuple(map(float, trainer.configuration_manager.spacing)))
+    rules, slips = learn_rules(fingerprint.of_maps["contacts"], fingerprint.labels, classes,
+                               spacing=spacing, min_cases=settings["min_cases"])
+    for sentence in described(rules, classes):
+        trainer.print_to_log_file(f"{name}: {sentence}.")
+    for sentence in slips:
+        trainer.print_to_log_file(f"NOTE: {name}: {sentence}")
+    if not rules and not settings["enclosed"]:
+        raise RuntimeError(f"{name}: in the {len(fingerprint.labels)} training cases no two labels that occur together "
+                           f"in {settings['min_cases']} of them or more never touch, so there is no rule to train "
+                           "with. Lower 'min_cases', give rules by hand as 'apart' or 'enclosed' in the plans' "
+                           "'nnunet_topo' entry, or take another trainer.")
+    apart = tuple((*rule.labels, rule.reach) for rule in rules)
+    trainer.print_to_log_file(f"{name}: to train with these rules again, whatever the labels, set "
+                              f'"nnunet_topo": {{"{name}": {{"apart": {json.dumps(apart)}}}}} in the plans.')
+    return replace(term, options={**term.options, "apart": apart, "spacing": spacing})
+
+
+def _on_first_rank(
+    trainer: nnUNetTrainer, measures: dict[str, Measure], of_maps: dict[str, MapMeasure]
+) -> LabelFingerprint:
     if not trainer.is_ddp:
-        return _fingerprint(trainer, measures)
-    result: list[Any] = [_fingerprint(trainer, measures) if trainer.local_rank == 0 else None]
+        return _fingerprint(trainer, measures, of_maps)
+    result: list[Any] = [_fingerprint(trainer, measures, of_maps) if trainer.local_rank == 0 else None]
     torch.distributed.broadcast_object_list(result, src=0)
     return result[0]
 
 
-def _fingerprint(trainer: nnUNetTrainer, measures: dict[str, Measure]) -> LabelFingerprint:
+def _fingerprint(
+    trainer: nnUNetTrainer, measures: dict[str, Measure], of_maps: dict[str, MapMeasure]
+) -> LabelFingerprint:
     folder = Path(trainer.preprocessed_dataset_folder)
     if not folder.is_dir():
         raise RuntimeError(f"The preprocessed data {folder} do not exist. Run nnUNetv2_plan_and_preprocess for this "
@@ -78,6 +120,7 @@ def _fingerprint(trainer: nnUNetTrainer, measures: dict[str, Measure]) -> LabelF
         per_slice=len(trainer.configuration_manager.patch_size) == 2,
         threads=default_num_processes,
         say=trainer.print_to_log_file,
+        of_maps=of_maps,
     )
 
 

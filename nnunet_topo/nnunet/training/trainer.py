@@ -19,6 +19,7 @@ from nnunet_topo.files import written_at_once
 from nnunet_topo.losses import TopologyLoss
 from nnunet_topo.nnunet.training.checks import (
     require_axes,
+    require_classes,
     require_path,
     require_room,
     require_stages,
@@ -59,6 +60,8 @@ class TopologyTrainer(nnUNetTrainer):
         self.terms: dict[str, Term] = resolve_terms(declared_terms(type(self)), plans, configuration)
         axes = len(PlansManager(plans).get_configuration(configuration).patch_size)
         require_axes(axes, self.terms, type(self).__name__)
+        labels = PlansManager(plans).get_label_manager(dataset_json)
+        require_classes(len(labels.foreground_labels or []), labels.has_regions, self.terms, type(self).__name__)
         for variable in (nnUNet_preprocessed, nnUNet_results):
             require_path(variable.env_var_name)
         require_writable(nnUNet_results.require())
