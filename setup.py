@@ -30,6 +30,12 @@ class BuildPy(build_py):
         Path(folder, "nnunet_topo.pth").write_text(f"import sys; exec({AT_START!r})\n", encoding="utf-8")
 
 
+def commands():
+    """Files of nnunet_topo/commands that have a main()."""
+    files = sorted(Path(__file__).resolve().parent.glob("nnunet_topo/commands/*.py"))
+    return [file.stem for file in files if "\ndef main(" in file.read_text(encoding="utf-8")]
+
+
 if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer is the root of a checkout
     packages = find_packages(include=["nnunet_topo", "nnunet_topo.*"])
     setup(
@@ -40,8 +46,7 @@ if __name__ == "__main__":  # nnU-Net imports this file when nnUNet_extTrainer i
         entry_points={
             "console_scripts": [
                 f"nnUNetv2_topo_{command} = nnunet_topo.commands.{command}:main"
-                for command in ("apply_postprocessing", "convert", "demo", "doctor", "evaluate", "find_postprocessing",
-                                "register", "study", "trainers")
+                for command in commands()
             ]
         },
         cmdclass={"build_py": BuildPy},

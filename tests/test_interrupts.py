@@ -46,6 +46,7 @@ def interrupted(command: Sequence[str], when: Callable[[str, int], bool], folder
 
 ARGUMENTS = {
     "apply_postprocessing": ["here", "there", "-pp", "here.json"],
+    "centrelines": ["-i", "here", "-o", "there"],
     "convert": ["drive", "here", "-d", "1"],
     "demo": ["-o", "here"],
     "doctor": [],

@@ -23,3 +23,11 @@ def count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
+
+
+def region(text: str) -> tuple[int, ...]:
+    """A region from its labels with commas."""
+    try:
+        return tuple(int(label) for label in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a region; write its labels with commas, as in 1,2") from None

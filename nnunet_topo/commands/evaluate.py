@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_topo.commands.arguments import add_processes, count, processes_of
+from nnunet_topo.commands.arguments import add_processes, count, processes_of, region
 from nnunet_topo.commands.guard import guarded
 from nnunet_topo.files import require_name
 
 if TYPE_CHECKING:
-    from nnunet_topo.nnunet.evaluation.label_maps import Region
+    pass
 
 REPORT = "report.html"
 PICTURES_SHOWN = 20
@@ -174,13 +174,6 @@ def _read_json(file: str) -> dict[str, Any]:
     return content
 
 
-def _region(text: str) -> Region:
-    try:
-        return tuple(int(label) for label in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a region; write its labels with commas, as in 1,2") from None
-
-
 def _folder_to_compare(text: str) -> tuple[str, Path]:
     """NAME=FOLDER or FOLDER, whose name then follows from its path."""
     name, equals, folder = text.partition("=")
@@ -209,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-djfile", help="dataset.json file")
     parser.add_argument("-pfile", help="plans.json file")
     parser.add_argument("-l", dest="labels", type=int, nargs="+", default=[], help="list of labels, without -djfile")
-    parser.add_argument("--regions", type=_region, nargs="+", default=[],
+    parser.add_argument("--regions", type=region, nargs="+", default=[],
                         help='list of regions, each its labels with commas, without -djfile: --regions "1,2" "2"')
     parser.add_argument("-il", type=int, help="[OPTIONAL] ignore label, without -djfile")
     parser.add_argument("-o", help="[OPTIONAL] output folder. Default: PREDICTION")
