@@ -1,6 +1,11 @@
 """Shared by the tests: quiet, small, one process; and small data sets to train on."""
 
 import os
+import signal
+import threading
+
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
 
 # before nnunetv2 and torch are imported anywhere
 os.environ.setdefault("nnUNet_compile", "f")

@@ -115,7 +115,7 @@ MUTATIONS = [
              "",
              "test_trainer_hooks.py::test_a_seed_makes_cudnn_deterministic"),
     Mutation("code of the metrics in an evaluation's stamp", "nnunet_topo/nnunet/evaluation/folders.py",
-             '        "metrics_code": code_fingerprint(CaseTask.__module__),\n',
+             '        "metrics_code": metrics_code(),\n',
              "",
              "test_evaluation.py::test_a_case_is_computed_again_by_metrics_whose_code_has_changed"),
     Mutation("lock around a run", "nnunet_topo/study/execution.py",

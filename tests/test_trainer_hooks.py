@@ -92,7 +92,7 @@ def test_labels_that_change_are_measured_again(ending, tmp_path, monkeypatch):
             return None, labels[case][None, None]
 
     def measured() -> LabelFingerprint:
-        return label_settings._fingerprint(trainer, {"voxels": lambda mask: int(mask.sum())})
+        return label_settings._fingerprint(trainer, {"voxels": lambda mask: int(mask.sum())}, {})
 
     def write(size: int) -> None:
         labels["a"] = np.zeros((8, 8), int)
