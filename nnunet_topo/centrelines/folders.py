@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from nnunet_topo.centrelines.extraction import centreline_graph
 from nnunet_topo.centrelines.files import FORMATS
 from nnunet_topo.centrelines.graph import CentrelineGraph
 from nnunet_topo.centrelines.label_maps import Region, read_label_map
-from nnunet_topo.disk import require_writable
-from nnunet_topo.files import files_of, write_json, written_at_once
-from nnunet_topo.processes import Failure, outcomes
+from nnunet_topo.files import files_of, written_at_once
+from nnunet_topo.records import recorded
 from nnunet_topo.sources import code_fingerprint
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".bmp", ".tif", ".tiff")
@@ -60,33 +56,18 @@ def centrelines_of_folder(
     """
     tasks = _tasks(labels, output, tuple(regions), tuple(dict.fromkeys(formats)))
     code = code_fingerprint(__name__)
-    folder = output / RECORDS
-    require_writable(folder)
     stamps = {task.case: {"code": code, "file": str(task.file.resolve()), "bytes": task.file.stat().st_size,
                           "time": task.file.stat().st_mtime_ns, "regions": [str(region) for region in task.regions],
                           "formats": list(task.formats)} for task in tasks}
-    records: dict[str, list[dict[str, Any]]] = {}
-    for task in tasks:
-        known = _known(folder / f"{task.case}.json", stamps[task.case])
-        if known is not None and all((output / file).is_file() for row in known for file in row["files"]):
-            records[task.case] = known
-    todo = [task for task in tasks if task.case not in records]
-    failed: dict[str, str] = {}
-    with tqdm(total=len(tasks), initial=len(records), desc="Centrelines", unit="case") as bar:
-        for index, outcome in outcomes(_write_case, todo, processes):
-            case = todo[index].case
-            if isinstance(outcome, Failure):
-                failed[case] = outcome.reason
-            else:
-                write_json(folder / f"{case}.json", {"stamp": stamps[case], "record": outcome})
-                records[case] = outcome
-            bar.update()
+    records, failed = recorded(
+        _write_case, {task.case: task for task in tasks}, stamps, output / RECORDS, processes=processes,
+        doing="Centrelines", whole=lambda rows: all((output / file).is_file() for row in rows for file in row["files"]))
     rows = [{"case": task.case, **row} for task in tasks for row in records.get(task.case, [])]
     _write_table(output / CASES, [{key: value for key, value in row.items() if key not in ("branches", "files")}
                                   for row in rows])
     _write_table(output / BRANCHES, [{"case": row["case"], "label": row["label"], **branch}
                                      for row in rows for branch in row["branches"]])
-    return dict(sorted(failed.items()))
+    return failed
 
 
 def _tasks(
@@ -151,14 +132,6 @@ def _branches(graph: CentrelineGraph) -> list[dict[str, Any]]:
              "mean_volume_radius_mm": branch.mean_volume_radius_mm,
              "mean_inscribed_radius_mm": branch.mean_inscribed_radius_mm}
             for index, branch in enumerate(graph.branches)]
-
-
-def _known(file: Path, stamp: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return list(content["record"]) if content["stamp"] == stamp else None
-    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is not a record of ours
-        return None
 
 
 def _write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
-import shutil
 import sys
 import time
 import warnings
@@ -111,7 +109,8 @@ def run(setup: Setup, output: Path, options: argparse.Namespace) -> str:
 
 def _post_process(raw: Path, model: Path, predictions: Path, log: Path, device: str) -> Path:
     """Choose settings on the validation cases of a training, apply them to predictions; returns the folder of these."""
-    from nnunet_topo.nnunet.pipeline import predict
+    from nnunet_topo.nnunet.prediction import CasePredictor
+    from nnunet_topo.nnunet.training.lookup import preprocessed, validation_cases
     from nnunet_topo.postprocessing import apply_postprocessing, find_postprocessing
     from nnunet_topo.postprocessing.dataset import dataset_of
 
@@ -120,13 +119,11 @@ def _post_process(raw: Path, model: Path, predictions: Path, log: Path, device: 
                "processes": 0}
     validation, cleaned = (predictions.with_name(f"{predictions.name}_{what}")
                            for what in ("validation", "postprocessed"))
-    splits = json.loads((Path(os.environ["nnUNet_preprocessed"]) / raw.name / "splits_final.json").read_text())
-    images = validation / "images"
-    images.mkdir(parents=True)
-    for case in splits[0]["val"]:
-        shutil.copy(raw / "imagesTr" / f"{case}_0000{dataset.file_ending}", images)
     with _nnunet_prints_to(log):
-        predict(model, images, validation, device=device, probabilities=True)
+        predictor = CasePredictor(model, device=device)
+        data = preprocessed(raw.name) / predictor.nnunet.configuration_manager.data_identifier
+        for case in validation_cases(raw.name, 0):
+            predictor.predict_training_case(data, case, validation)
     settings = find_postprocessing(raw / "labelsTr", [validation], **reading)
     apply_postprocessing(predictions, cleaned, settings, **reading)
     return cleaned

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from nnunet_topo.files import files_of, write_json
+from nnunet_topo.files import files_of
 from nnunet_topo.nnunet.evaluation.label_maps import Region, read_label_map, require_same_grid
 from nnunet_topo.nnunet.reading import read_array, stamp_of
-from nnunet_topo.processes import Failure, outcomes
+from nnunet_topo.records import recorded
 from nnunet_topo.report.case_pictures import case_picture
 from nnunet_topo.sources import code_fingerprint
 
@@ -67,24 +64,9 @@ def draw_pictures(
             case = known[name]
             tasks[name] = PictureTask(Path(case["prediction_file"]), Path(case["reference_file"]), reader_writer,
                                       settings["ignore_label"], files, _image_of(name, images))
-    folder.mkdir(parents=True, exist_ok=True)
-    done, failed = {}, {}
-    todo = []
-    for name, task in tasks.items():
-        drawn = _drawn_before(folder / f"{name}.json", task)
-        if drawn is None:
-            todo.append(name)
-        else:
-            done[name] = drawn
-    with tqdm(total=len(tasks), initial=len(done), desc="Drawing", unit="case") as bar:
-        for index, outcome in outcomes(draw_case, [tasks[name] for name in todo], processes):
-            name = todo[index]
-            if isinstance(outcome, Failure):
-                failed[name] = outcome.reason
-            else:
-                write_json(folder / f"{name}.json", {"stamp": _stamp(tasks[name]), "drawn": outcome})
-                done[name] = outcome
-            bar.update()
+    done, failed = recorded(draw_case, tasks, {name: _stamp(task) for name, task in tasks.items()}, folder,
+                            processes=processes, doing="Drawing",
+                            whole=lambda drawn: all(Path(file).is_file() for file in drawn.values()))
     pictures = {name: {key: Path(file) for key, file in done[name].items()} for name in tasks if name in done}
     return pictures, failed
 
@@ -129,13 +111,3 @@ def _stamp(task: PictureTask) -> list[Any]:
     files = [task.reference, task.prediction, *([task.image] if task.image else [])]
     return [code_fingerprint(__name__), task.ignore_label, [str(region) for region, _ in task.files],
             *stamp_of(files)]
-
-
-def _drawn_before(record: Path, task: PictureTask) -> dict[str, str] | None:
-    try:
-        content = json.loads(record.read_text())
-        drawn: dict[str, str] = content["drawn"]
-        return drawn if content["stamp"] == _stamp(task) and all(Path(file).is_file() for file in drawn.values()) \
-            else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # there is none, or it is not a record of ours
-        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -10,17 +9,15 @@ from typing import Any
 
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from tqdm import tqdm
 
 from nnunet_topo import __version__
-from nnunet_topo.disk import require_writable
-from nnunet_topo.files import files_of, write_json
+from nnunet_topo.files import files_of
 from nnunet_topo.homology.masks import Connectivity, check_connectivity
 from nnunet_topo.nnunet.evaluation.case import CaseTask, evaluate_case
 from nnunet_topo.nnunet.evaluation.label_maps import Region
 from nnunet_topo.nnunet.evaluation.summary import summarise, write_summary
 from nnunet_topo.nnunet.reading import stamp_of
-from nnunet_topo.processes import Failure, outcomes
+from nnunet_topo.records import recorded
 from nnunet_topo.sources import code_fingerprint
 
 __all__ = ["RECORDS", "CaseTask", "dataset_settings", "default_num_processes", "evaluate_case", "evaluate_folder",
@@ -91,7 +88,9 @@ def evaluate_folder(
     tasks = {name.removesuffix(file_ending): CaseTask(predictions / name, references / name, reader_writer, regions,
                                                       ignore_label, known, tuple(tolerances_mm), connectivity)
              for name in names}
-    records, failed = _records(tasks, settings, Path(output) / RECORDS, processes)
+    stamps = {case: {**settings, "files": stamp_of([task.reference, task.prediction])} for case, task in tasks.items()}
+    records, failed = recorded(evaluate_case, tasks, stamps, Path(output) / RECORDS, processes=processes,
+                               doing="Evaluating")
     if not records:
         raise RuntimeError(f"None of the {len(tasks)} case(s) could be evaluated:\n" + "\n".join(
             f"{case}: {reason}" for case, reason in failed.items()))
@@ -138,38 +137,6 @@ def paired_files(
         raise ValueError(f"{len(missing)} of {len(expected)} reference(s) have no prediction in {predictions}: "
                          f"{_listed(missing)}. Predict them, or pass --chill (chill=True) to leave them out.")
     return sorted(given), missing
-
-
-def _records(
-    tasks: Mapping[str, CaseTask], settings: Mapping[str, Any], folder: Path, processes: int
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """What is known or computed of each case, and why the others failed."""
-    require_writable(folder)
-    stamps = {case: {**settings, "files": stamp_of([task.reference, task.prediction])} for case, task in tasks.items()}
-    records, failed = {}, {}
-    for case in tasks:
-        record = _known_record(folder / f"{case}.json", stamps[case])
-        if record is not None:
-            records[case] = record
-    todo = [case for case in tasks if case not in records]
-    with tqdm(total=len(tasks), initial=len(records), desc="Evaluating", unit="case") as bar:
-        for index, outcome in outcomes(evaluate_case, [tasks[case] for case in todo], processes):
-            case = todo[index]
-            if isinstance(outcome, Failure):
-                failed[case] = outcome.reason
-            else:
-                write_json(folder / f"{case}.json", {"stamp": stamps[case], "record": outcome})
-                records[case] = outcome
-            bar.update()
-    return records, dict(sorted(failed.items()))
-
-
-def _known_record(file: Path, stamp: Mapping[str, Any]) -> dict[str, Any] | None:
-    try:
-        content = json.loads(file.read_text())
-        return content["record"] if content["stamp"] == stamp else None
-    except (OSError, ValueError, TypeError, KeyError):  # there is none, or it is not a record of ours
-        return None
 
 
 def _checked_regions(
